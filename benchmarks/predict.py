@@ -1,0 +1,400 @@
+"""The network's speed: terratorch's own model under its `tiled_inference`, against ours, on the same raster and weights.
+
+    python benchmarks/predict.py                          # CPU: tiny, base, large; float32 and bf16; about 15 minutes
+    python benchmarks/predict.py --backbones tiny --areas # also memory over 1, 4 and 16 tiles
+    python benchmarks/predict.py --device cuda            # one GPU: windows a second by batch size, eager and compiled
+
+Every measurement runs in a process of its own, so that its peak memory is its own. Weights are random and seeded: speed
+does not depend on them. Results go to stdout as JSON lines and, at the end, as a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STRIDE = 112
+SIDE = 224
+DELTA = 8
+BACKBONES = ("tiny", "base", "large")
+
+
+def make_raster(side: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A smooth scene with flat dark patches for lakes: S2 (12, H, W) uint16, S1 (2, H, W) dB, DEM (1, H, W) metres."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.mgrid[:side, :side].astype(np.float32)
+    relief = sum(
+        np.sin(rows / p + rng.uniform(0, 6)) * np.cos(cols / q + rng.uniform(0, 6)) for p, q in ((31, 47), (90, 70))
+    )
+    lake = relief < -0.9
+    bands = np.stack([1500 + 60 * k + 500 * relief + rng.normal(0, 60, relief.shape) for k in range(12)])
+    bands[:, lake] = (np.array([900, 850, 800, 500, 400, 300, 280, 250, 240, 220, 120, 100])[:, None]
+                      + rng.normal(0, 20, (12, int(lake.sum()))))  # fmt: skip
+    radar = np.stack([-9 + 2 * relief, -17 + 2 * relief]) + rng.normal(0, 1, (2, side, side))
+    radar[:, lake] -= 9
+    return {
+        "S2L2A": bands.clip(1, 16_000).astype(np.uint16),
+        "S1GRD": radar.astype(np.float32),
+        "DEM": (4200 + 300 * relief)[None].astype(np.float32),
+    }
+
+
+def standardise_raster(raster: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The whole raster as the reference wants it: standardised tensors (1, C, H, W)."""
+    import torch
+
+    from cryosentinel_core.model_spec import PUBLISHED_NORMALISATION
+
+    stats = PUBLISHED_NORMALISATION.to_dict()
+    return {
+        name: torch.from_numpy(
+            (array.astype(np.float32) - np.float32(stats[name]["means"])[:, None, None])
+            / np.float32(stats[name]["stds"])[:, None, None]
+        )[None]
+        for name, array in raster.items()
+    }
+
+
+def build_reference(checkpoint: Path, backbone: str) -> Any:
+    """terratorch's own model with the checkpoint's weights."""
+    warnings.simplefilter("ignore")
+    from terratorch.models import EncoderDecoderFactory
+
+    from cryosentinel_core.io.checkpoint import read_checkpoint
+
+    read = read_checkpoint(checkpoint)
+    model = EncoderDecoderFactory().build_model(
+        task="segmentation",
+        backbone=backbone,
+        backbone_pretrained=False,
+        backbone_modalities=list(read.spec.modalities),
+        necks=[
+            {"name": "SelectIndices", "indices": list(read.spec.neck_indices)},
+            {"name": "ReshapeTokensToImage", "remove_cls_token": False},
+            {"name": "LearnedInterpolateToPyramidal"},
+        ],
+        decoder="UperNetDecoder",
+        decoder_channels=256,
+        decoder_scale_modules=True,
+        num_classes=1,
+    )
+    model.load_state_dict(dict(read.state_dict))
+    return model.eval()
+
+
+def make_batch(raster: dict[str, np.ndarray], addresses: list[tuple[int, int]]) -> Any:
+    """The chips of some windows, as the corridor hands them to a segmenter."""
+    from cryosentinel_core.segmenter import ChipBatch
+
+    def cut(array: np.ndarray) -> np.ndarray:
+        return np.stack([array[..., r : r + SIDE, c : c + SIDE] for r, c in addresses])
+
+    flat = np.zeros((len(addresses), SIDE, SIDE), np.float32)
+    return ChipBatch(
+        s2=cut(raster["S2L2A"]), s1=cut(raster["S1GRD"]), dem=cut(raster["DEM"]), valid=np.ones(flat.shape, bool),
+        shadow=flat, snow=flat, water=flat, addresses=np.array(addresses, np.int64),
+    )  # fmt: skip
+
+
+def peak_memory_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run_reference(args: argparse.Namespace) -> dict[str, Any]:
+    """terratorch's model under its tiled_inference, whole raster in memory, its default batch of 16 cut to ours."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    model = build_reference(args.checkpoint, args.backbone)
+    from terratorch.tasks.tiled_inference import tiled_inference
+
+    raster = standardise_raster(make_raster(args.side))
+    windows = 0
+
+    def forward(x: Any) -> Any:
+        nonlocal windows
+        windows += len(x["DEM"])
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
+            return model(x).output.float()
+
+    with torch.inference_mode():
+        forward({name: x[..., :SIDE, :SIDE] for name, x in raster.items()})  # warm up
+        windows = 0
+        started = time.perf_counter()
+        logits = tiled_inference(forward, raster, crop=SIDE, stride=STRIDE, delta=DELTA, batch_size=args.batch)
+        seconds = time.perf_counter() - started
+    np.save(args.out, logits[0].squeeze().numpy())
+    return {"windows": windows, "seconds": seconds}
+
+
+def run_ours(args: argparse.Namespace) -> dict[str, Any]:
+    """Our segmenter over the same stride, window by window from the raster, blended as the corridor blends."""
+    from cryosentinel_core.io.model_files import load_segmenter
+    from cryosentinel_core.lattice import Grid
+    from cryosentinel_core.windows import LogitCanvas
+
+    raster = make_raster(args.side)
+    started = time.perf_counter()
+    segmenter = load_segmenter(
+        args.checkpoint, device="cpu", precision=args.precision, batch_size=args.batch, tta=False, threads=args.threads
+    )
+    load_seconds = time.perf_counter() - started
+    starts = range(0, args.side - SIDE + 1, STRIDE)
+    addresses = [(row, col) for row in starts for col in starts]
+    segmenter.segment(make_batch(raster, addresses[:1]))  # warm up
+    canvas = LogitCanvas(Grid(epsg=32643, row=0, col=0, height=args.side, width=args.side), SIDE, blended=True)
+    started = time.perf_counter()
+    for at in range(0, len(addresses), args.batch):
+        some = addresses[at : at + args.batch]
+        for address, logits in zip(some, segmenter.segment(make_batch(raster, some)), strict=True):
+            canvas.add(address, logits)
+    mosaic = canvas.mean()
+    seconds = time.perf_counter() - started
+    np.save(args.out, mosaic)
+    return {"windows": len(addresses), "seconds": seconds, "load_seconds": load_seconds}
+
+
+def run_same_windows(args: argparse.Namespace) -> dict[str, Any]:
+    """Logits of two windows by both models: the difference without that of the blending."""
+    import torch
+
+    from cryosentinel_core.io.model_files import load_segmenter
+
+    torch.set_num_threads(args.threads)
+    raster = make_raster(args.side)
+    segmenter = load_segmenter(args.checkpoint, device="cpu", precision=args.precision, batch_size=1, tta=False)
+    found = segmenter.segment(make_batch(raster, [(0, 0)]))[0]
+    model = build_reference(args.checkpoint, args.backbone)
+    chips = {name: x[..., :SIDE, :SIDE] for name, x in standardise_raster(raster).items()}
+    with torch.inference_mode():
+        wanted = model(chips).output[0].numpy()
+    return {"windows": 1, "seconds": 0.0, **compare(found, wanted)}
+
+
+def run_area(args: argparse.Namespace) -> dict[str, Any]:
+    """Ours over `tiles` tiles of one cell each, read one after another: does memory grow with the area?"""
+    from cryosentinel_core.io.model_files import load_segmenter
+    from cryosentinel_core.lattice import Grid
+    from cryosentinel_core.windows import LogitCanvas
+
+    segmenter = load_segmenter(
+        args.checkpoint, device="cpu", precision=args.precision, batch_size=args.batch, tta=False, threads=args.threads
+    )
+    windows, started = 0, time.perf_counter()
+    for tile in range(args.tiles):
+        raster = make_raster(2 * SIDE, seed=tile)  # the tile with what its windows reach over
+        canvas = LogitCanvas(Grid(epsg=32643, row=STRIDE, col=STRIDE, height=SIDE, width=SIDE), SIDE, blended=True)
+        addresses = [(row, col) for row in (0, 112, 224) for col in (0, 112, 224)]
+        for at in range(0, len(addresses), args.batch):
+            some = addresses[at : at + args.batch]
+            for address, logits in zip(some, segmenter.segment(make_batch(raster, some)), strict=True):
+                canvas.add(address, logits)
+                windows += 1
+        canvas.mean()
+    return {"windows": windows, "seconds": time.perf_counter() - started, "tiles": args.tiles}
+
+
+def compare(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+    """Root mean square and largest difference over the standard deviation of the reference; masks that differ."""
+    difference = np.abs(found - wanted)
+    return {
+        "rms_over_std": float(np.sqrt(np.square(difference).mean()) / wanted.std()),
+        "max_over_std": float(difference.max() / wanted.std()),
+        "masks_differ": float(((found > 0) != (wanted > 0)).mean()),
+    }
+
+
+def run_gpu(args: argparse.Namespace) -> dict[str, Any]:
+    """Windows a second on a GPU with four flips, by batch size, eager and compiled, and terratorch's own."""
+    import torch
+
+    from cryosentinel_core.io.model_files import load_segmenter
+
+    raster = make_raster(2 * SIDE)
+    result: dict[str, Any] = {
+        "gpu": torch.cuda.get_device_name(),
+        "matmul_bf16_tflops": measure_matmul_tflops(torch.bfloat16),
+        "matmul_float32_tflops": measure_matmul_tflops(torch.float32),
+        "rows": [],
+    }
+    exact = load_segmenter(args.checkpoint, device="cpu", precision="float32", batch_size=1, tta=True)
+    wanted = exact.segment(make_batch(raster, [(0, 0)]))[0]
+    del exact
+    for precision in ("float32", "bf16"):
+        for compiled in (False, True):
+            for batch in args.batches:
+                segmenter = load_segmenter(
+                    args.checkpoint, device="cuda", precision=precision, batch_size=batch, compiled=compiled
+                )
+                chips = make_batch(raster, [((7 * i) % SIDE, (11 * i) % SIDE) for i in range(batch)])
+                row = time_gpu(lambda s=segmenter, c=chips: s.segment(c), batch)
+                if segmenter.batch_size < batch:
+                    break  # it did not fit
+                found = segmenter.segment(make_batch(raster, [(0, 0)]))[0]
+                row |= {"who": "ours", "precision": precision, "compiled": compiled, **compare(found, wanted)}
+                result["rows"].append(row)
+                print(json.dumps(row), file=sys.stderr, flush=True)
+                del segmenter
+                torch.cuda.empty_cache()
+    model = build_reference(args.checkpoint, args.backbone).cuda()
+    for precision in ("float32", "bf16"):
+        for batch in args.batches:
+            x = {name: t[..., :SIDE, :SIDE].expand(batch, -1, -1, -1).cuda() for name, t in
+                 standardise_raster(raster).items()}  # fmt: skip
+
+            def four_flips(x: Any = x, precision: str = precision) -> None:
+                with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+                    for axes in ((), (-1,), (-2,), (-2, -1)):
+                        model({name: t.flip(axes) for name, t in x.items()}).output.flip(axes).cpu()
+
+            try:
+                row = time_gpu(four_flips, batch)
+            except torch.cuda.OutOfMemoryError:
+                break
+            result["rows"].append(row | {"who": "terratorch", "precision": precision, "compiled": False})
+    return result
+
+
+def time_gpu(call: Any, batch: int, rounds: int = 5) -> dict[str, Any]:
+    """Windows a second over some rounds, after two to warm up, and the peak of the GPU's memory."""
+    import torch
+
+    for _ in range(2):
+        call()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    started = time.perf_counter()
+    for _ in range(rounds):
+        call()
+    torch.cuda.synchronize()
+    seconds = time.perf_counter() - started
+    return {
+        "batch": batch,
+        "windows_per_second": batch * rounds / seconds,
+        "gpu_peak_mib": torch.cuda.max_memory_allocated() / 2**20,
+    }
+
+
+def measure_matmul_tflops(dtype: Any, size: int = 8192) -> float:
+    """The card's own rate at square matrix products."""
+    import torch
+
+    a, b = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    for _ in range(10):
+        a @ b
+    torch.cuda.synchronize()
+    return 10 * 2 * size**3 / (time.perf_counter() - started) / 1e12
+
+
+PARTS = {
+    "terratorch": run_reference,
+    "ours": run_ours,
+    "same windows": run_same_windows,
+    "area": run_area,
+    "gpu": run_gpu,
+}
+
+
+def measure(part: str, folder: Path, **settings: Any) -> dict[str, Any]:
+    """Run one part in a process of its own; its result, with its peak memory."""
+    command = [sys.executable, __file__, "--part", part, "--folder", str(folder)]
+    for key, value in settings.items():
+        command += [f"--{key}", *([str(v) for v in value] if isinstance(value, list) else [str(value)])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    row = {"part": part, **settings, **json.loads(done.stdout.splitlines()[-1])}
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def run_cpu(args: argparse.Namespace, folder: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    for short in args.backbones:
+        common: dict[str, Any] = {
+            "backbone": f"terramind_v1_{short}", "side": args.side, "batch": args.batch, "threads": args.threads,
+        }  # fmt: skip
+        for precision in ("float32", "bf16"):
+            theirs = measure("terratorch", folder, precision=precision, **common)
+            ours = measure("ours", folder, precision=precision, **common)
+            a, b = (np.load(folder / f"{who}-{precision}.npy") for who in ("terratorch", "ours"))
+            ours |= {f"mosaic_{key}": value for key, value in compare(b, a).items()}
+            ours |= (
+                measure("same windows", folder, precision=precision, **common)
+                | {"part": "ours"}
+                | {key: ours[key] for key in ("seconds", "windows", "peak_mib", "load_seconds")}
+            )
+            rows += [theirs, ours]
+        if args.areas and short == args.backbones[0]:
+            rows += [measure("area", folder, precision="float32", tiles=tiles, **common) for tiles in (1, 4, 16)]
+    print_table(rows)
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    print(
+        "\n| backbone | precision | who | windows | s a window | speed-up | peak MiB | same-window rms / std | mosaic rms / std |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    base: dict[str, float] = {}
+    for row in rows:
+        each = row["seconds"] / row["windows"]
+        key = f"{row['backbone']} {row['precision']}"
+        if row["part"] == "terratorch":
+            base[key] = each
+        gain = f"{base[key] / each:.2f}" if row["part"] == "ours" else ""
+        who = f"ours, {row['tiles']} tiles" if row["part"] == "area" else row["part"]
+        rms, mosaic = (f"{row[k]:.1e}" if k in row else "" for k in ("rms_over_std", "mosaic_rms_over_std"))
+        print(
+            f"| {row['backbone'].removeprefix('terramind_v1_')} | {row['precision']} | {who} | {row['windows']} | "
+            f"{each:.2f} | {gain} | {row['peak_mib']:.0f} | {rms} | {mosaic} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), choices=[*BACKBONES, "small"])
+    parser.add_argument("--side", type=int, default=448, help="side of the raster in pixels")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128, 256])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--areas", action="store_true", help="also memory over 1, 4 and 16 tiles")
+    for hidden in ("--part", "--folder", "--backbone", "--precision"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    parser.add_argument("--tiles", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.part:
+        folder = Path(args.folder)
+        args.checkpoint = folder / f"{args.backbone}.ckpt"
+        args.out = folder / f"{args.part}-{args.precision}.npy"
+        result = PARTS[args.part](args)
+        print(json.dumps(result | {"peak_mib": peak_memory_mib()}))
+        return
+    from cryosentinel_core.io.model_files import write_random_checkpoint
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for short in args.backbones:
+            backbone = f"terramind_v1_{short}"
+            write_random_checkpoint(folder / f"{backbone}.ckpt", backbone)
+        if args.device == "cpu":
+            run_cpu(args, folder)
+        else:
+            for short in args.backbones:
+                measure("gpu", folder, backbone=f"terramind_v1_{short}", batches=args.batches)
+
+
+if __name__ == "__main__":
+    main()

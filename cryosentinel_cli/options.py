@@ -1,0 +1,254 @@
+"""Every flag that more than one command has, declared once: one meaning per flag.
+
+Settings come from three places, later ones winning: defaults, `cryosentinel.toml`, flags. The merge happens here, once: the
+file's values become click's default map, so that help, types and checks are the same for both.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from cryosentinel_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cryosentinel_core.area import Area
+    from cryosentinel_core.settings import FetchSettings, PredictSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONFIG_NAME: Final = "cryosentinel.toml"
+
+CONFIG_KEYS: Final[dict[str, str]] = {
+    "aoi": "aoi", "years": "years", "catalog": "catalog", "optical": "optical", "radar": "radar", "terrain": "terrain",
+    "season": "season", "max_cloud": "max_cloud", "composite": "composite", "radar_filter": "radar_filter",
+    "allow_mixed": "allow_mixed", "workers": "workers", "scheduler": "scheduler", "model": "model",
+    "threshold": "threshold", "overlap": "overlap", "tta": "tta", "device": "device", "precision": "precision",
+    "batch_size": "batch_size", "min_area": "min_area", "weights": "weights", "confidence": "confidence",
+    "min_observed": "min_observed", "watch": "watch", "yes": "yes",
+}  # fmt: skip
+"""Keys that a settings file may hold -> the parameter that they set."""
+
+_PATH_KEYS = frozenset({"aoi", "watch", "model", "catalog", "optical", "radar", "terrain"})
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """The checked contents of a settings file; paths in it are relative to its folder."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", "check --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}", "strings want quotes, lists want brackets") from error
+    unknown = sorted(set(data) - set(CONFIG_KEYS))
+    if unknown:
+        raise ConfigError(f"{path}: unknown keys {', '.join(unknown)}", f"known are {', '.join(CONFIG_KEYS)}")
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        if key in _PATH_KEYS and isinstance(value, str) and (path.parent / value).exists():
+            value = str(path.parent / value)
+        found[CONFIG_KEYS[key]] = value
+    if "years" in found:
+        years = found["years"]
+        if not isinstance(years, list) or not all(isinstance(year, int) for year in years):
+            raise ConfigError(f"{path}: years is {years!r}", "write it as years = [2017, 2023]")
+        found["year"] = years
+    return found
+
+
+def _load_config(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    """Eager callback of `--config`: the file's values become the command's defaults."""
+    if context.resilient_parsing:
+        return value
+    workspace = context.params.get("workspace") or os.environ.get("CRYOSENTINEL_WORKSPACE") or "."
+    path = Path(value) if value else Path(workspace) / CONFIG_NAME
+    if value or path.is_file():
+        names = {parameter.name for parameter in context.command.params}
+        values = {key: item for key, item in _read_config(path).items() if key in names}
+        context.default_map = {**(context.default_map or {}), **values}
+        context.meta["cryosentinel.config"] = str(path)
+    return value
+
+
+def compose(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator of several; their options are listed in the order given."""
+
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+common = compose(
+    click.option(
+        "-w", "--workspace", type=click.Path(file_okay=False), is_eager=True, envvar="CRYOSENTINEL_WORKSPACE",
+        show_envvar=True, help="Folder of all results.  [default: the current folder]",
+    ),
+    click.option(
+        "--config", type=click.Path(dir_okay=False), is_eager=True, callback=_load_config, expose_value=False,
+        help=f"Settings file.  [default: {CONFIG_NAME} in the workspace]",
+    ),
+    click.option("-v", "--verbose", is_flag=True, help="Say every step."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on stdout."),
+)  # fmt: skip
+
+aoi_option = compose(
+    click.option(
+        "--aoi", metavar="FILE or NAME",
+        help="Area of interest: GeoJSON, GeoPackage or Shapefile, or a name that `cryosentinel regions` lists.  "
+        "[default: the only area in the workspace]",
+    ),
+    click.option("--yes", is_flag=True, help="Yes, the area is meant to be as large, or as far away, as it is."),
+)  # fmt: skip
+
+fetch_options = compose(
+    click.option("--catalog", metavar="NAME, URL or PATH", help="STAC catalogue of all sensors: a provider's name "
+                 "(earth-search, planetary-computer), an API's URL, or a path.  [default: Earth Search for optical and "
+                 "terrain, Planetary Computer for radar]"),
+    click.option("--optical", metavar="NAME, URL or PATH", help="Catalogue of Sentinel-2 alone."),
+    click.option("--radar", metavar="NAME, URL, PATH or none", help="Catalogue of Sentinel-1 alone; none for no radar."),
+    click.option("--terrain", metavar="NAME, URL or PATH", help="Catalogue of the Copernicus DEM alone."),
+    click.option("--season", metavar="MM-DD:MM-DD", default="07-01:09-30", show_default=True,
+                 help="Days of the year; October is the fallback where they hold no usable scene."),
+    click.option("--max-cloud", type=click.FloatRange(0, 100, min_open=True), default=30.0, show_default=True,
+                 metavar="PERCENT", help="Highest cloud cover of a scene."),
+    click.option("--composite", type=click.Choice(["median", "best"]), default="median", show_default=True,
+                 help="Median of the clear observations, or the best single date."),
+    click.option("--radar-filter", type=click.Choice(["lee5", "none"]), default="lee5", show_default=True,
+                 help="Speckle filter, in linear power."),
+    click.option("--from-items", type=click.Path(exists=True, dir_okay=False), metavar="scenes.json",
+                 help="Take exactly the scenes of this list; no search."),
+    click.option("--refresh", is_flag=True, help="Search the catalogues again although scenes.json is there."),
+    click.option("--allow-mixed", is_flag=True, help="Allow more than one optical collection for an area."),
+    click.option("--workers", type=click.IntRange(1, 256), default=2, show_default=True, help="Tiles side by side."),
+    click.option("--scheduler", metavar="tcp://...", help="Map tiles over a dask.distributed cluster."),
+    click.option("--tile-cells", type=click.Choice(["1", "2", "5", "10"]), default="10", hidden=True),
+)  # fmt: skip
+
+predict_options = compose(
+    click.option("--model", metavar="hf://REPO/FILE, FILE or water-index", show_default="the published weights",
+                 help="Network weights (.ckpt or .safetensors), or the baseline water-index, which needs none."),
+    click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
+                 help="Probability from which a pixel is water."),
+    click.option("--overlap", type=click.Choice(["0", "0.5", "0.75"]), default="0.5", show_default=True,
+                 help="Overlap of a network's windows."),
+    click.option("--tta/--no-tta", default=True, show_default=True, help="Average logits over the four flips."),
+    click.option("--device", default="auto", show_default=True, metavar="auto, cpu or cuda", help="Where to compute."),
+    click.option("--precision", type=click.Choice(["auto", "float32", "bf16"]), default="auto", show_default=True,
+                 help="Of the network's arithmetic."),
+    click.option("--batch-size", default="auto", show_default=True, metavar="auto or N", help="Windows per pass."),
+    click.option("--min-area", type=click.FloatRange(0, min_open=True), default=5000.0, show_default=True, metavar="M2",
+                 help="Smallest lake in the tables, m2."),
+    click.option("--weights", type=click.Choice(["model", "ema"]), default="model", show_default=True,
+                 help="Which copy in the checkpoint: the model's, or the moving average."),
+)  # fmt: skip
+
+
+def fetch_settings(values: dict[str, Any]) -> FetchSettings:
+    """The settings of fetch from a command's parameters.
+
+    Raises:
+        ConfigError: If a value is not allowed.
+    """
+    from cryosentinel_core.settings import FetchSettings
+
+    names = set(FetchSettings.model_fields) & set(values)
+    picked = {name: values[name] for name in names}
+    picked["tile_cells"] = int(values.get("tile_cells", 10))
+    return build_settings(FetchSettings, picked)
+
+
+def predict_settings(values: dict[str, Any]) -> PredictSettings:
+    """The settings of predict from a command's parameters.
+
+    Raises:
+        ConfigError: If a value is not allowed.
+    """
+    from cryosentinel_core.settings import DEFAULT_MODEL, PredictSettings
+
+    batch = values["batch_size"]
+    try:
+        batch_size = None if batch == "auto" else int(batch)
+    except ValueError:
+        raise click.BadParameter(f"{batch!r} is neither auto nor a number", param_hint="--batch-size") from None
+    picked = {
+        name: values[name] for name in ("threshold", "tta", "device", "precision", "weights", "workers", "scheduler")
+    }
+    picked |= {
+        "model": values["model"] or DEFAULT_MODEL,
+        "overlap": float(values["overlap"]),
+        "batch_size": batch_size,
+        "min_area_m2": values["min_area"],
+        "tile_cells": int(values.get("tile_cells", 10)),
+    }
+    return build_settings(PredictSettings, picked)
+
+
+S = TypeVar("S")
+
+
+def build_settings(kind: type[S], values: dict[str, Any]) -> S:
+    """A settings object; pydantic's complaint becomes one sentence.
+
+    Raises:
+        ConfigError: If a value is not allowed.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"{field} is {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}",
+            f"see the flag --{field.replace('_', '-').removesuffix('-m2')} in --help",
+        ) from None
+
+
+def workspace_root(workspace: str | None) -> Path:
+    """The workspace's folder: the flag, else the environment (click has merged the two), else the current folder."""
+    return Path(workspace) if workspace else Path.cwd()
+
+
+def resolve_area(reference: str | None, workspace: str | None, *, yes: bool) -> Area:
+    """The area asked for, or the only one that the workspace holds.
+
+    Raises:
+        AreaError: If there is none, or several.
+    """
+    from cryosentinel_core.area import Area
+    from cryosentinel_core.errors import AreaError
+    from cryosentinel_core.io.area import load_area
+
+    if reference:
+        return load_area(reference, allow_large=yes)
+    found = sorted(workspace_root(workspace).glob("*/aoi.geojson"))
+    if len(found) != 1:
+        names = ", ".join(path.parent.name for path in found) or "none"
+        raise AreaError(f"no --aoi given, and the workspace holds {len(found)} areas ({names})", "say which with --aoi")
+    return Area(found[0].parent.name, load_area(str(found[0]), allow_large=True).geometry)
+
+
+def check_years(years: tuple[int, ...], *, least: int) -> tuple[int, ...]:
+    """Years as given, if they are plausible, ascending and distinct.
+
+    Raises:
+        click.UsageError: If not (exit code 2).
+    """
+    if len(years) < least:
+        raise click.UsageError(f"wanted at least {least} year{'s' if least > 1 else ''}, got {len(years)}")
+    for year in years:
+        if not 2015 <= year <= 2100:
+            raise click.UsageError(f"{year} is no year of Sentinel-2 (2015 and later)")
+    if list(years) != sorted(set(years)):
+        raise click.UsageError(f"years must ascend and differ, got {' '.join(map(str, years))}")
+    return years

@@ -1,0 +1,94 @@
+"""What a year saw of a piece of ground: from its `water_<epsg>.tif` and, for what was not seen, from its stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from cryosentinel_core.change_table import GroundSeen
+from cryosentinel_core.lattice import Grid, transformer
+from cryosentinel_core.scene import Condition
+from cryosentinel_core.units import PIXEL_M
+
+ReadClasses = Callable[[Grid], NDArray[np.uint8]]
+"""Grid -> (H, W) uint8; any grid of the zone, 255 outside what is there."""
+
+_LAND, _LAKE, _SNOW_ICE, _SHADOW, _UNOBSERVED = 0, 1, 2, 3, 255
+
+
+@dataclass(frozen=True)
+class ZoneClasses:
+    """The class rasters of one zone and year.
+
+    Attributes:
+        water: 0 land, 1 lake, 2 snow or ice, 3 terrain shadow, 255 unobserved.
+        condition: Values of `scene.Condition`, to tell cloud from nodata; None counts all that is unobserved as nodata.
+    """
+
+    water: ReadClasses
+    condition: ReadClasses | None = None
+
+
+def look_at_ground(zones: Mapping[int, ZoneClasses], ground: BaseGeometry, grow_px: int) -> GroundSeen:
+    """What was seen of a piece of ground, in the zone that saw most of it (tie: lower zone).
+
+    Args:
+        zones: EPSG -> class rasters of one year.
+        ground: EPSG:4326; a pixel belongs to it if its centre does, or, where it holds no centre, if it touches it.
+        grow_px: Pixels to grow the ground by first.
+    """
+    best = GroundSeen()
+    for epsg in sorted(zones):
+        grid, mask = rasterise_ground(ground, epsg, grow_px)
+        seen = count_classes(zones[epsg], grid, mask)
+        if best.total == 0 or seen.observed_share > best.observed_share:
+            best = seen
+    return best
+
+
+def rasterise_ground(ground: BaseGeometry, epsg: int, grow_px: int) -> tuple[Grid, NDArray[np.bool_]]:
+    """A piece of ground (EPSG:4326) as pixels of a zone: the grid around it and (H, W) bool, True on the ground."""
+    to_zone = transformer(4326, epsg)
+    placed = shapely.transform(ground, lambda xy: np.column_stack(to_zone.transform(xy[:, 0], xy[:, 1])))
+    if grow_px or not placed.is_valid:
+        placed = shapely.buffer(placed, grow_px * PIXEL_M)
+    minx, miny, maxx, maxy = placed.bounds
+    row, col = math.floor(-maxy / PIXEL_M), math.floor(minx / PIXEL_M)
+    height, width = max(math.ceil(-miny / PIXEL_M) - row, 1), max(math.ceil(maxx / PIXEL_M) - col, 1)
+    grid = Grid(epsg=epsg, row=row, col=col, height=height, width=width)
+    for all_touched in (False, True):
+        mask = rasterize(
+            [(placed, 1)], out_shape=grid.shape, transform=grid.transform, all_touched=all_touched, dtype=np.uint8
+        ).astype(bool)
+        if mask.any():
+            break
+    return grid, mask
+
+
+def count_classes(classes: ZoneClasses, grid: Grid, mask: NDArray[np.bool_]) -> GroundSeen:
+    """How many pixels of a piece of ground have which class.
+
+    Args:
+        classes: Of the zone and year.
+        grid: Around the ground.
+        mask: (H, W) bool, True on the ground.
+    """
+    water = classes.water(grid)[mask]
+    counts = np.bincount(water, minlength=256)
+    hidden = int(counts[_UNOBSERVED])
+    ice, shadow, cloud = int(counts[_SNOW_ICE]), int(counts[_SHADOW]), 0
+    if hidden and classes.condition is not None:
+        why = np.bincount(classes.condition(grid)[mask][water == _UNOBSERVED], minlength=256)
+        cloud = int(why[Condition.CLOUD])
+        ice, shadow = ice + int(why[Condition.SNOW_ICE]), shadow + int(why[Condition.TERRAIN_SHADOW])
+        hidden -= cloud + int(why[Condition.SNOW_ICE]) + int(why[Condition.TERRAIN_SHADOW])
+    return GroundSeen(
+        land=int(counts[_LAND]), lake=int(counts[_LAKE]), ice=ice, shadow=shadow, cloud=cloud, nodata=hidden
+    )

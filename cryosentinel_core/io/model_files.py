@@ -1,0 +1,195 @@
+"""From what a user calls a model to a segmenter: find the file, read it, build the network.
+
+Neighbours: `checkpoint` reads weights; `learn.infer` runs them. Torch is loaded only once a network is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final, Literal
+
+from cryosentinel_core.errors import ModelError
+from cryosentinel_core.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    from cryosentinel_core.learn.infer import NetworkSegmenter, Precision
+
+HUB_PREFIX: Final = "hf://"
+_ELSE: Final = "without a network use --model FILE (a .ckpt or .safetensors), or --model water-index, which needs none"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubReference:
+    """A file in a model repository of the Hugging Face hub.
+
+    Attributes:
+        repo: `owner/name`.
+        file: Path inside the repository, with `/`.
+        revision: Branch, tag or commit; None for the default branch.
+    """
+
+    repo: str
+    file: str
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, reference: str) -> HubReference:
+        """The parts of `hf://owner/repo/path/file.ckpt[@revision]`.
+
+        Raises:
+            ModelError: If it has another form, or a path that leaves its repository.
+        """
+        body = reference.removeprefix(HUB_PREFIX)
+        path, at, revision = body.partition("@")
+        parts = path.split("/")
+        sound = len(parts) >= 3 and all(_NAME.fullmatch(part) and ".." not in part for part in parts)
+        if not reference.startswith(HUB_PREFIX) or not sound or (at and not _is_revision(revision)):
+            raise ModelError(
+                f"cannot read the model reference {reference!r}",
+                "wanted hf://owner/repo/path/file.ckpt, with @revision behind it if need be",
+            )
+        return cls(repo="/".join(parts[:2]), file="/".join(parts[2:]), revision=revision or None)
+
+
+def _is_revision(revision: str) -> bool:
+    parts = PurePosixPath(revision).parts
+    return bool(revision) and all(_NAME.fullmatch(part) and ".." not in part for part in parts) and revision[0] != "/"
+
+
+def resolve_model(reference: str, *, cache_dir: Path | None = None) -> Path:
+    """The local file of a model: the path itself, or the hub's file, downloaded once and then read from its cache.
+
+    Args:
+        reference: A path, or `hf://owner/repo/path/file.ckpt[@revision]`.
+        cache_dir: The hub's cache; None takes the hub's own default.
+
+    Raises:
+        ModelError: If the file is not there, or the hub cannot be reached and the file is not in the cache.
+    """
+    if not reference.startswith(HUB_PREFIX):
+        path = Path(reference).expanduser()
+        if not path.is_file():
+            raise ModelError(
+                f"no model file {reference!r}",
+                "give a .ckpt or .safetensors file, hf://owner/repo/file, or water-index",
+            )
+        return path
+    wanted = HubReference.parse(reference)
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    def fetch(*, offline: bool) -> str:
+        return str(
+            huggingface_hub.hf_hub_download(
+                wanted.repo, wanted.file, revision=wanted.revision, cache_dir=cache_dir, local_files_only=offline
+            )
+        )
+
+    try:
+        return Path(fetch(offline=True))
+    except errors.LocalEntryNotFoundError:
+        pass
+    try:
+        return Path(fetch(offline=False))
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{wanted.repo} is gated: {_first_line(error)}", "accept its terms and log in to the hub"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"no model repository {wanted.repo} on the hub, or no right to see it",
+            "check the name; for a private one log in to the hub (`hf auth login`)",
+        ) from error
+    except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
+        if not isinstance(error, errors.LocalEntryNotFoundError):
+            raise ModelError(f"{wanted.repo} has no {wanted.file} at {wanted.revision or 'its head'}") from error
+        raise ModelError(f"the hub could not be reached for {reference}", _ELSE) from error
+    except Exception as error:  # the transport underneath has error types of its own that change with the hub's version
+        raise ModelError(f"{reference} could not be downloaded: {_first_line(error)}", _ELSE) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def load_segmenter(
+    path: Path,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int = 4,
+    tta: bool = True,
+    weights: Literal["model", "ema"] = "model",
+    threads: int | None = None,
+    compiled: bool = False,
+) -> NetworkSegmenter:
+    """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
+
+    Args:
+        path: A `.ckpt` or `.safetensors` file.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `float32` or `bf16`.
+        batch_size: Chips per forward pass.
+        tta: Whether the logits of four flips are averaged.
+        weights: `model`, or `ema` for the moving average that a checkpoint may hold.
+        threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
+        compiled: Whether `torch.compile` runs at the first call.
+
+    Raises:
+        CheckpointError: If the file is damaged, unsafe or of another network.
+        ModelError: If the network cannot be built or the device is not there.
+    """
+    from cryosentinel_core.io.checkpoint import read_checkpoint
+    from cryosentinel_core.learn.infer import NetworkSegmenter
+    from cryosentinel_core.learn.model import load_network
+
+    checkpoint = read_checkpoint(path, weights=weights)
+    return NetworkSegmenter(
+        load_network(checkpoint.spec, checkpoint.state_dict),
+        normalisation=checkpoint.normalisation,
+        name=checkpoint.name if weights == "model" else f"{checkpoint.name}-ema",
+        sha256=checkpoint.sha256 if weights == "model" else f"{checkpoint.sha256}-ema",
+        recipe=checkpoint.recipe,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        tta=tta,
+        threads=threads,
+        compiled=compiled,
+    )
+
+
+def write_random_checkpoint(
+    path: Path,
+    backbone: str = "terramind_v1_tiny",
+    seed: int = 0,
+    *,
+    compiled: bool = False,
+    ema: bool = False,
+    decoder_channels: int = 256,
+) -> Path:
+    """Write a checkpoint with seeded random weights in the published layout, to try everything without a download.
+
+    Args:
+        path: Where to.
+        backbone: A TerraMind encoder.
+        seed: Of the weights.
+        compiled: Whether keys carry `_orig_mod.`.
+        ema: Whether an EMA callback keeps a shadow of the weights.
+        decoder_channels: Width of the decoder; smaller is faster.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    from cryosentinel_core.io.checkpoint import write_torch
+    from cryosentinel_core.learn.synthetic import make_random_checkpoint
+
+    spec = ModelSpec(backbone=backbone, decoder_channels=decoder_channels)
+    write_torch(path, make_random_checkpoint(spec, seed=seed, compiled=compiled, ema=ema))
+    return path

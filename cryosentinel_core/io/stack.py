@@ -1,0 +1,182 @@
+"""Stacks on disk: one folder a tile, one COG a kind of band, read back as any rectangle of the lattice.
+
+`<stack>/<epsg>/<tile>/` holds `s2.tif` (12 bands uint16), `s1.tif` (2 bands float32 dB; absent without radar), `dem.tif`
+(float32), `clear.tif` (5 bands uint8, `scene.COUNT_NAMES`), `class.tif` (uint8, `scene.Condition`), `dates.tif` (3 bands
+uint16, `scene.DATE_NAMES`) and `tile.json` (the record: digest, cells, items). The record is written last: without it, or
+with another digest, the tile is not done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from cryosentinel_core.bands import S1_NAMES, S2_NAMES
+from cryosentinel_core.errors import RasterError
+from cryosentinel_core.io.raster import Format, write_cog
+from cryosentinel_core.io.workspace import read_json, remove_leftovers, write_json
+from cryosentinel_core.lattice import Grid, Tile
+from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.resampling import Numbers
+from cryosentinel_core.scene import COUNT_NAMES, DATE_NAMES, Condition, Stack
+from cryosentinel_core.units import CELL_PX, PIXEL_M, REFLECTANCE_SCALE
+
+Layer = Literal["s2", "s1", "dem", "clear", "class", "dates"]
+"""One raster of a stack tile, by file name."""
+
+RECORD: Final = "tile.json"
+
+_COLOURS: Final = {
+    int(Condition.CLEAR): (0, 0, 0, 0),
+    int(Condition.SNOW_ICE): (190, 225, 255, 255),
+    int(Condition.TERRAIN_SHADOW): (70, 60, 110, 255),
+    int(Condition.CLOUD): (200, 200, 200, 255),
+    int(Condition.NODATA): (0, 0, 0, 255),
+}
+
+FORMATS: Final[Mapping[Layer, Format]] = {
+    "s2": Format(names=S2_NAMES, unit="reflectance", nodata=0, overview="AVERAGE", scale=1.0 / REFLECTANCE_SCALE),
+    "s1": Format(names=S1_NAMES, unit="dB", nodata=float("nan"), overview="AVERAGE"),
+    "dem": Format(names=("elevation above EGM2008",), unit="metre", nodata=float("nan"), overview="AVERAGE"),
+    "clear": Format(names=COUNT_NAMES, unit="dates"),
+    "class": Format(names=("condition",), nodata=int(Condition.NODATA), colours=_COLOURS),
+    "dates": Format(names=DATE_NAMES, unit="days since 1970-01-01", nodata=0),
+}
+"""How each raster is stored."""
+
+_EMPTY: Final[Mapping[Layer, tuple[str, float]]] = {
+    "s2": ("uint16", 0),
+    "s1": ("float32", float("nan")),
+    "dem": ("float32", float("nan")),
+    "clear": ("uint8", 0),
+    "class": ("uint8", int(Condition.NODATA)),
+    "dates": ("uint16", 0),
+}
+
+
+def folder_of_tile(folder: Path, tile: Tile) -> Path:
+    """`<stack>/<epsg>/<tile>`."""
+    return folder / str(tile.epsg) / tile.name
+
+
+def write_stack_tile(
+    folder: Path, tile: Tile, stack: Stack, provenance: Provenance, extra: Mapping[str, Any] | None = None
+) -> None:
+    """All files of one tile, each whole or not at all, the record last.
+
+    Args:
+        folder: The year's stack.
+        tile: Names the tile's folder; `stack.grid` lies inside it.
+        stack: What was seen.
+        provenance: Goes into every raster's tags and into `tile.json`.
+        extra: More members of `tile.json`, as `partial` and `radar_used`.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    home = folder_of_tile(folder, tile)
+    remove_leftovers(home)
+    (home / RECORD).unlink(missing_ok=True)
+    tags = provenance.as_tags()
+    layers: dict[Layer, Numbers] = {
+        "s2": stack.s2,
+        "dem": stack.dem[None],
+        "clear": stack.counts,
+        "class": stack.condition[None],
+        "dates": stack.dates,
+    }
+    if stack.s1 is None:
+        (home / "s1.tif").unlink(missing_ok=True)
+    else:
+        layers["s1"] = stack.s1
+    for layer, values in layers.items():
+        write_cog(home / f"{layer}.tif", values, stack.grid, FORMATS[layer], tags)
+    write_json(home / RECORD, {**provenance.as_dict(), "tile": tile.name, "epsg": tile.epsg, **(extra or {})})
+
+
+def read_stack(folder: Path, epsg: int, grid: Grid, *, tile_cells: int) -> Stack:
+    """Any rectangle of a stack, put together from its tiles.
+
+    Args:
+        folder: The year's stack.
+        epsg: Zone; that of `grid`.
+        grid: Wanted pixels; nodata where there is no tile.
+        tile_cells: Cells along a side of the tiles that the stack was written with.
+
+    Returns:
+        The stack; `s1` is None if the stack's recipe has no radar, and NaN where a tile of a stack with radar has none.
+
+    Raises:
+        RasterError: If a file is damaged, or `grid` lies in another zone.
+    """
+    if epsg != grid.epsg:
+        raise RasterError(f"asked for a stack of EPSG:{epsg} on a grid of EPSG:{grid.epsg}")
+    return Stack(
+        grid=grid,
+        s2=read_layer(folder, "s2", grid, tile_cells=tile_cells),
+        s1=read_layer(folder, "s1", grid, tile_cells=tile_cells) if has_radar(folder) else None,
+        dem=read_layer(folder, "dem", grid, tile_cells=tile_cells)[0],
+        counts=read_layer(folder, "clear", grid, tile_cells=tile_cells),
+        condition=read_layer(folder, "class", grid, tile_cells=tile_cells)[0],
+        dates=read_layer(folder, "dates", grid, tile_cells=tile_cells),
+    )
+
+
+def has_radar(folder: Path) -> bool:
+    """True if a stack's recipe has radar (single tiles may still be without)."""
+    recipe = read_json(folder / "recipe.json")
+    return not (isinstance(recipe, dict) and recipe.get("radar") == "none")
+
+
+def read_layer(folder: Path, layer: Layer, grid: Grid, *, tile_cells: int) -> Numbers:
+    """One kind of band of a rectangle of a stack: (C, H, W), the layer's nodata where there is no tile.
+
+    Raises:
+        RasterError: If a file is damaged.
+    """
+    dtype, nothing = _EMPTY[layer]
+    out = np.full((len(FORMATS[layer].names), *grid.shape), nothing, dtype=dtype)
+    for tile in tiles_under(grid, tile_cells):
+        path = folder_of_tile(folder, tile) / f"{layer}.tif"
+        if path.exists():
+            _copy_into(out, path, grid)
+    return out
+
+
+def tiles_under(grid: Grid, tile_cells: int) -> list[Tile]:
+    """The tiles of a size that a grid touches, in lattice order."""
+    side = tile_cells * CELL_PX
+    return [
+        Tile(grid.epsg, row, col, tile_cells)
+        for row in range(grid.row // side, (grid.row + grid.height - 1) // side + 1)
+        for col in range(grid.col // side, (grid.col + grid.width - 1) // side + 1)
+    ]
+
+
+def _copy_into(out: Numbers, path: Path, grid: Grid) -> None:
+    """The part of a file that lies on a grid, copied to its place."""
+    try:
+        with rasterio.open(path) as dataset:
+            t = dataset.transform
+            held = Grid(
+                epsg=grid.epsg,
+                row=round(-t.f / PIXEL_M),
+                col=round(t.c / PIXEL_M),
+                height=dataset.height,
+                width=dataset.width,
+            )
+            shared = held.intersection(grid)
+            if shared is None:
+                return
+            rows, cols = shared.slices_in(held)
+            window = Window(cols.start, rows.start, shared.width, shared.height)
+            there_rows, there_cols = shared.slices_in(grid)
+            out[:, there_rows, there_cols] = dataset.read(window=window)
+    except RasterioError as error:
+        raise RasterError(f"{path} is damaged: {error}", f"delete {path.parent} and run again") from error

@@ -1,0 +1,389 @@
+"""Reads PyTorch checkpoints as data: nothing in the file is imported and nothing in it is called.
+
+A pickle is a program; loading one with Python's own loader runs it. This loader knows four harmless things (a dict, a
+tensor, a parameter, a storage) and turns every other class or function that a pickle names into an inert placeholder
+which remembers its name, arguments and state. Hyper-parameters that hold a path, a NumPy scalar, a Namespace or an
+OmegaConf object so remain readable. It imports no torch: tensors come out as `TensorRecord`s, which `checkpoint` turns
+into tensors after checking them.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, BinaryIO, Final, NoReturn
+
+import numpy as np
+
+from cryosentinel_core.errors import CheckpointError
+
+MAX_PICKLE_BYTES: Final = 32 * 2**20
+"""Longest pickle that is read; a network of 306 M parameters with optimiser state needs under 1 MiB."""
+
+MAX_PLAIN_NODES: Final = 100_000
+"""Most values that plain data may have once shared references are written out."""
+
+MAX_PLAIN_DEPTH: Final = 40
+"""Deepest nesting of plain data."""
+
+ITEM_BYTES: Final[dict[str, int]] = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1,
+    "uint8": 1, "bool": 1,
+}  # fmt: skip
+"""Element types that tensors may have, with their size."""
+
+_STORAGES: Final = {
+    "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
+    "ByteStorage": "uint8", "BoolStorage": "bool",
+}  # fmt: skip
+_HINT: Final = "download it again, or ask its author for a safetensors file"
+
+
+@dataclass(frozen=True)
+class StorageRecord:
+    """Where a storage lies in the archive: record key, element type, number of elements."""
+
+    key: str
+    dtype: str
+    numel: int
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise pickle.UnpicklingError("a storage takes no state")
+
+
+@dataclass(frozen=True)
+class TensorRecord:
+    """A tensor not yet read: a strided view of a storage, checked to lie inside it."""
+
+    storage: StorageRecord
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise pickle.UnpicklingError("a tensor takes no state")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """Layout of a PyTorch zip archive that was found sound.
+
+    Attributes:
+        pickle_name: Name of the record that holds the pickle.
+        root: What every record's name starts with.
+        offsets: Record name -> (first byte in the file, bytes).
+    """
+
+    pickle_name: str
+    root: str
+    offsets: dict[str, tuple[int, int]]
+
+
+class InertDict(dict[Any, Any]):
+    """An ordered dict of the file, without the attributes that the file wants on it."""
+
+    def __setstate__(self, state: object) -> None:
+        """Drop the state (PyTorch keeps `_metadata` there)."""
+
+
+class Inert:
+    """Placeholder of an instance of some class: what the file says of it, and no behaviour."""
+
+    class_name = ""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:  # noqa: D102
+        self = super().__new__(cls)
+        self.args = args
+        self.kwargs = kwargs
+        self.state = None
+        self.entries = {}
+        self.elements = []
+        return self
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args: tuple[Any, ...]
+        self.kwargs: dict[str, Any]
+        self.state: Any
+        self.entries: dict[Any, Any]
+        self.elements: list[Any]
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.entries[key] = value
+
+    def append(self, element: Any) -> None:
+        """Keep an element that the file adds to a list or set."""
+        self.elements.append(element)
+
+    def extend(self, elements: list[Any]) -> None:
+        """Keep elements that the file adds to a list."""
+        self.elements.extend(elements)
+
+    add = append
+
+
+class _Allowed:
+    """A callable that a pickle may call; it has no attributes that a pickle could set."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> NoReturn:
+        raise pickle.UnpicklingError("a function takes no state")
+
+
+class _MakeDict(_Allowed):
+    __slots__ = ()
+
+    def __call__(self, *args: Any) -> InertDict:
+        return InertDict(*args)
+
+
+class _MakeTensor(_Allowed):
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> TensorRecord:
+        return _tensor_record(storage, offset, shape, stride)
+
+
+class _MakeParameter(_Allowed):
+    __slots__ = ()
+
+    def __call__(self, data: Any, *_: Any) -> Any:
+        return data
+
+
+class _MakeTuple(_Allowed):
+    __slots__ = ()
+
+    def __call__(self, items: Any = ()) -> tuple[Any, ...]:
+        return tuple(items) if isinstance(items, list | tuple) else ()
+
+
+class _StorageType(_Allowed):
+    __slots__ = ("dtype",)
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    def __call__(self, *_: Any) -> NoReturn:
+        raise pickle.UnpicklingError("a storage outside the archive")
+
+
+_ALLOWED: Final[dict[tuple[str, str], _Allowed]] = {
+    ("collections", "OrderedDict"): _MakeDict(),
+    ("torch._utils", "_rebuild_tensor_v2"): _MakeTensor(),
+    ("torch._utils", "_rebuild_parameter"): _MakeParameter(),
+    ("torch._utils", "_rebuild_parameter_with_state"): _MakeParameter(),
+    ("torch", "Size"): _MakeTuple(),
+    **{("torch", name): _StorageType(dtype) for name, dtype in _STORAGES.items()},
+}
+
+
+def _tensor_record(storage: Any, offset: Any, shape: Any, stride: Any) -> TensorRecord:
+    ints = isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= 8
+    if not isinstance(storage, StorageRecord) or not ints or not all(type(v) is int for v in (offset, *shape, *stride)):
+        raise pickle.UnpicklingError("a tensor is not described by a storage and integers")
+    if offset < 0 or min((*shape, *stride), default=0) < 0:
+        raise pickle.UnpicklingError(f"a tensor has negative size, stride or offset: {shape}, {stride}, {offset}")
+    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    if 0 not in shape and last >= storage.numel:
+        raise pickle.UnpicklingError(
+            f"a tensor of shape {shape} reaches beyond its storage of {storage.numel} elements"
+        )
+    return TensorRecord(storage, offset, shape, stride)
+
+
+class _DataUnpickler(pickle.Unpickler):
+    """Python's own parser of pickles, with every name resolved to data."""
+
+    def __init__(self, content: bytes, archive: Archive) -> None:
+        super().__init__(io.BytesIO(content), encoding="utf-8")
+        self.archive = archive
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        allowed = _ALLOWED.get((module_name, global_name))
+        if allowed is not None:
+            return allowed
+        return type("Inert", (Inert,), {"class_name": f"{module_name}.{global_name}"})
+
+    def persistent_load(self, pid: Any) -> StorageRecord:
+        if isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage":
+            _, kind, key, _, numel = pid
+            if isinstance(kind, _StorageType) and isinstance(key, str) and type(numel) is int and numel >= 0:
+                _, length = self.archive.offsets.get(f"{self.archive.root}data/{key}", (0, -1))
+                if length < numel * ITEM_BYTES[kind.dtype]:
+                    raise pickle.UnpicklingError(f"record data/{key} is missing or too short ({length} bytes)")
+                return StorageRecord(key, kind.dtype, numel)
+        raise pickle.UnpicklingError(f"unknown reference {str(pid)[:80]!r}")
+
+
+def inspect_archive(path: Path) -> Archive:
+    """The layout of a checkpoint's zip archive, without reading its contents.
+
+    PyTorch stores records uncompressed, so the records cannot be larger than the file: a compressed or overlapping
+    record is a bomb and refused.
+
+    Raises:
+        CheckpointError: If the file is no such archive, truncated, compressed or a TorchScript archive.
+    """
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            names = [info.filename for info in infos]
+            _refuse_unsound(path, infos, size)
+            pickles = [name for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
+            if len(pickles) != 1:
+                raise CheckpointError(f"{path} is a zip file but no PyTorch checkpoint (no data.pkl inside)", _HINT)
+            root = pickles[0].removesuffix("data.pkl")
+            if f"{root}constants.pkl" in names:
+                raise CheckpointError(f"{path} is a TorchScript archive: a program, not weights", _HINT)
+            offsets = {info.filename: (_data_offset(file, info), info.file_size) for info in infos}
+            byteorder = offsets.get(f"{root}byteorder")
+            if byteorder is not None and archive.read(f"{root}byteorder") != b"little":
+                raise CheckpointError(f"{path} was written on a big-endian machine", _HINT)
+    except (zipfile.BadZipFile, struct.error, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise CheckpointError(f"{path} is damaged or truncated: {error}", _HINT) from error
+    for name, (start, length) in offsets.items():
+        if start + length > size:
+            raise CheckpointError(f"{path} is truncated: {name} ends at byte {start + length} of {size}", _HINT)
+    return Archive(pickle_name=pickles[0], root=root, offsets=offsets)
+
+
+def _refuse_unsound(path: Path, infos: list[zipfile.ZipInfo], size: int) -> None:
+    packed = [info.filename for info in infos if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1]
+    if packed:
+        raise CheckpointError(f"{path}: {packed[0]} is compressed or encrypted; PyTorch stores records plainly", _HINT)
+    total = sum(info.file_size for info in infos)
+    if total > size:
+        raise CheckpointError(f"{path}: its records claim {total} bytes, the file has {size}", _HINT)
+    if len({info.filename for info in infos}) != len(infos):
+        raise CheckpointError(f"{path} names a record twice", _HINT)
+    for info in infos:
+        if info.filename.endswith("data.pkl") and info.file_size > MAX_PICKLE_BYTES:
+            raise CheckpointError(
+                f"{path}: its pickle has {info.file_size} bytes, at most {MAX_PICKLE_BYTES} are read", _HINT
+            )
+
+
+def _data_offset(file: BinaryIO, info: zipfile.ZipInfo) -> int:
+    """First byte of a stored record: behind its local header, whose name and extra field have lengths of their own."""
+    file.seek(info.header_offset)
+    header = file.read(30)
+    if header[:4] != b"PK\x03\x04":
+        raise zipfile.BadZipFile(f"no local header for {info.filename}")
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    return int(info.header_offset) + 30 + int(name_length) + int(extra_length)
+
+
+def read_as_data(path: Path, archive: Archive) -> Any:
+    """The object that the archive's pickle describes, with every class an `Inert` and every tensor a `TensorRecord`.
+
+    Raises:
+        CheckpointError: If the pickle is malformed or describes a tensor that is not in the archive.
+    """
+    start, length = archive.offsets[archive.pickle_name]
+    with path.open("rb") as file:
+        file.seek(start)
+        content = file.read(length)
+    try:
+        return _DataUnpickler(content, archive).load()
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is nested too deeply", _HINT) from error
+    except Exception as error:  # a malformed pickle can raise nearly anything, and none of it is ours
+        raise CheckpointError(f"{path} cannot be read as data: {type(error).__name__}: {error}", _HINT) from error
+
+
+class _Budget:
+    def __init__(self) -> None:
+        self.left = MAX_PLAIN_NODES
+
+    def spend(self, depth: int) -> None:
+        self.left -= 1
+        if self.left < 0 or depth > MAX_PLAIN_DEPTH:
+            raise CheckpointError(
+                f"the hyper-parameters have more than {MAX_PLAIN_NODES} values or {MAX_PLAIN_DEPTH} levels", _HINT
+            )
+
+
+def to_plain(value: Any) -> Any:
+    """JSON-like data of anything that a checkpoint may hold: dicts with string keys, lists, strings, numbers, None.
+
+    Paths become strings, NumPy scalars numbers, Namespaces and OmegaConf objects dicts; any other class becomes
+    `{"class": name, ...}` and a tensor a short description.
+
+    Raises:
+        CheckpointError: If it would be larger or deeper than any real hyper-parameters (shared references are written
+            out, so that a small file could otherwise grow without end).
+    """
+    return _plain(value, _Budget(), 0)
+
+
+def _plain(value: Any, budget: _Budget, depth: int) -> Any:
+    budget.spend(depth)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Inert):
+        return _plain_inert(value, budget, depth)
+    if isinstance(value, dict):
+        return {str(_plain(k, budget, depth + 1)): _plain(v, budget, depth + 1) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(v, budget, depth + 1) for v in value]
+    if isinstance(value, bytes | bytearray):
+        return bytes(value[:200]).decode("latin-1")
+    if isinstance(value, TensorRecord):
+        return f"tensor {value.storage.dtype} {value.shape}"
+    if isinstance(value, type) and issubclass(value, Inert):
+        return value.class_name
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"tensor {getattr(value, 'dtype', '')} {tuple(shape)}"
+    return str(value)[:200] if type(value).__module__ == "torch" else type(value).__qualname__
+
+
+def _plain_inert(value: Inert, budget: _Budget, depth: int) -> Any:
+    name, state = value.class_name, value.state
+    if name.startswith("pathlib.") and name.endswith("Path"):
+        kind = PureWindowsPath if "Windows" in name else PurePosixPath
+        return str(kind(*[part for part in value.args if isinstance(part, str)]))
+    if re.fullmatch(r"numpy\.(_core|core)\.multiarray\.scalar", name):
+        return _numpy_scalar(value)
+    if name in ("__builtin__.set", "builtins.set", "__builtin__.frozenset", "builtins.frozenset"):
+        return _plain(value.args[0] if value.args else [], budget, depth + 1)
+    if name == "_codecs.encode" and value.args and isinstance(value.args[0], str):
+        return value.args[0][:200]
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[0], dict):
+        state = state[0]
+    if isinstance(state, dict) and name.startswith("omegaconf."):
+        return _plain(state.get("_content", state.get("_val")), budget, depth + 1)
+    if value.entries:
+        return _plain(value.entries, budget, depth + 1)
+    if value.elements:
+        return _plain(value.elements, budget, depth + 1)
+    if isinstance(state, dict) and (name == "argparse.Namespace" or not value.args):
+        return _plain(state, budget, depth + 1)
+    if len(value.args) == 1 and isinstance(value.args[0], str | int | float):
+        return value.args[0]  # an enumeration's member
+    return {"class": name, "args": _plain(list(value.args), budget, depth + 1)} if value.args else {"class": name}
+
+
+def _numpy_scalar(value: Inert) -> Any:
+    """The number that `numpy.core.multiarray.scalar(dtype, bytes)` stands for."""
+    try:
+        kind, raw = value.args
+        code = str(kind.args[0])
+        order = kind.state[1] if isinstance(kind.state, tuple) else "<"
+        content = raw.args[0].encode("latin-1") if isinstance(raw, Inert) else bytes(raw)
+        if not re.fullmatch(r"[biuf][1248]", code) or order not in ("<", ">", "|", "="):
+            return {"class": value.class_name}
+        return np.frombuffer(content, dtype=np.dtype(order + code), count=1)[0].item()
+    except (AttributeError, IndexError, TypeError, ValueError):
+        return {"class": value.class_name}

@@ -1,0 +1,208 @@
+"""Tables of outlines on disk: GeoPackage, GeoParquet and CSV, whole or not at all, and the same bytes from the same table.
+
+GeoPackage stamps the time of writing; here that clock is set to a date that comes with the data, the newest one in the table
+unless another is given. Metadata (`cryosentinel`: provenance as JSON) travel inside GeoPackage and Parquet.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pandas as pd
+import pyarrow.parquet as pq
+import pyogrio
+from pyogrio.errors import DataLayerError, DataSourceError
+
+from cryosentinel_core.errors import DataError, OutputWrite
+from cryosentinel_core.io.workspace import writing
+from cryosentinel_core.provenance import Provenance
+
+METADATA_KEY = "cryosentinel"
+"""Under this key the provenance lies in GeoPackage and Parquet metadata."""
+
+LAKES_LAYER, CANDIDATES_LAYER = "lakes", "candidates"
+_CLOCK = "OGR_CURRENT_DATE"
+_CLOCK_LOCK = threading.Lock()
+_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_NO_DATE = dt.date(1970, 1, 1)
+
+
+def write_geopackage(
+    path: Path,
+    layers: Mapping[str, gpd.GeoDataFrame],
+    *,
+    provenance: Provenance | None = None,
+    stamp: dt.date | None = None,
+) -> None:
+    """A GeoPackage with some layers, in their order, whole or not at all.
+
+    Args:
+        path: Of the file; one that is there is replaced.
+        layers: Name -> rows with a CRS; a layer may be empty.
+        provenance: Written as metadata of the file and of every layer.
+        stamp: Date to stamp in place of the clock; None for the newest ISO date in the tables.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    day = stamp if stamp is not None else newest_date(layers.values())
+    tags = {METADATA_KEY: json.dumps(provenance.as_dict(), sort_keys=True)} if provenance else {}
+    with writing(path) as temporary, _clock_at(day):
+        for name, frame in layers.items():
+            try:
+                pyogrio.write_dataframe(
+                    frame,
+                    temporary,
+                    layer=name,
+                    driver="GPKG",
+                    append=temporary.exists(),
+                    geometry_type=_geometry_type(frame),
+                    promote_to_multi=_geometry_type(frame) == "MultiPolygon",
+                    layer_metadata=tags or None,
+                )
+            except (DataSourceError, DataLayerError, RuntimeError) as error:
+                raise OutputWrite(f"could not write layer {name!r} of {path}: {error}", _DISK_HINT) from error
+
+
+def _geometry_type(frame: gpd.GeoDataFrame) -> str:
+    """The layer type that holds all rows."""
+    kinds = set(frame.geom_type.dropna())
+    if kinds <= {"Polygon"}:
+        return "Polygon"
+    return "MultiPolygon" if kinds <= {"Polygon", "MultiPolygon"} else "Unknown"
+
+
+_DISK_HINT = "check that the disk has space and may be written to, then run again"
+
+
+def write_parquet(path: Path, frame: pd.DataFrame, *, provenance: Provenance | None = None) -> None:
+    """A GeoParquet file (or, without geometry, a Parquet file), zstd-compressed, whole or not at all.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    with writing(path) as temporary:
+        if isinstance(frame, gpd.GeoDataFrame):
+            frame.to_parquet(temporary, compression="zstd", index=False)
+        else:
+            frame.to_parquet(temporary, compression="zstd", index=False)
+        if provenance is not None:
+            table = pq.read_table(temporary)
+            tags = {**(table.schema.metadata or {}), METADATA_KEY.encode(): _as_json(provenance).encode()}
+            pq.write_table(table.replace_schema_metadata(tags), temporary, compression="zstd")
+
+
+def write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """A CSV file (UTF-8, comma, LF, numbers in their shortest exact form, empty where unknown), whole or not at all.
+
+    A geometry column is left out.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    plain = pd.DataFrame(frame.drop(columns="geometry", errors="ignore"))
+    with writing(path) as temporary:
+        plain.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def write_lakes(
+    folder: Path,
+    lakes: gpd.GeoDataFrame,
+    candidates: gpd.GeoDataFrame,
+    provenance: Provenance,
+    *,
+    stamp: dt.date | None = None,
+) -> tuple[Path, Path]:
+    """`lakes.gpkg` (layers `lakes` and `candidates`) and `lakes.parquet` in a folder.
+
+    Args:
+        folder: Of the model's results for one year.
+        lakes: Rows of the table, EPSG:4326, from `lakes.merge_zones`.
+        candidates: Rows for matching alone.
+        provenance: Of the lakes.
+        stamp: Date to stamp in place of the clock; None for the newest date in the tables.
+
+    Returns:
+        The paths of the two files.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    package, parquet = folder / "lakes.gpkg", folder / "lakes.parquet"
+    write_parquet(parquet, lakes, provenance=provenance)
+    layers = {LAKES_LAYER: lakes, CANDIDATES_LAYER: candidates}
+    write_geopackage(package, layers, provenance=provenance, stamp=stamp)
+    return package, parquet
+
+
+def read_lakes(folder: Path) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """Lakes and candidates that `write_lakes` left in a folder.
+
+    Raises:
+        DataError: If the file is missing or damaged.
+    """
+    path = folder / "lakes.gpkg"
+    return read_layer(path, LAKES_LAYER), read_layer(path, CANDIDATES_LAYER)
+
+
+def read_layer(path: Path, layer: str | None = None) -> gpd.GeoDataFrame:
+    """All rows of one layer of a vector file, texts that are null as empty texts.
+
+    Args:
+        path: Any vector file that GDAL reads, or GeoParquet.
+        layer: Its name; None for the first.
+
+    Raises:
+        DataError: If the file or layer is missing or damaged.
+    """
+    try:
+        if path.suffix.lower() in (".parquet", ".geoparquet"):
+            frame = gpd.read_parquet(path)
+        else:
+            frame = pyogrio.read_dataframe(path, layer=layer)
+    except (OSError, ValueError, DataSourceError, DataLayerError) as error:
+        raise DataError(
+            f"could not read {path}: {error}", "check the path; a vector file with outlines is wanted"
+        ) from error
+    if not isinstance(frame, gpd.GeoDataFrame):
+        raise DataError(f"{path} holds no geometry", "a vector file with outlines is wanted")
+    for name in frame.columns:
+        if name != frame.geometry.name and (frame[name].dtype == object or pd.api.types.is_string_dtype(frame[name])):
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+    return frame
+
+
+def newest_date(frames: Any) -> dt.date:
+    """The newest ISO date in the columns named `*_date` of some tables; 1970-01-01 if there is none."""
+    found = [_NO_DATE]
+    for frame in frames:
+        for name in frame.columns:
+            if str(name).endswith("_date"):
+                texts = [text for text in frame[name].dropna().astype(str).unique() if _DATE.match(text)]
+                found.extend(dt.date.fromisoformat(text) for text in texts)
+    return max(found)
+
+
+def _as_json(provenance: Provenance) -> str:
+    """Provenance as one line of JSON."""
+    return json.dumps(provenance.as_dict(), sort_keys=True)
+
+
+@contextmanager
+def _clock_at(day: dt.date) -> Iterator[None]:
+    """GDAL's idea of now, for the GeoPackage writer of this process, one thread at a time."""
+    with _CLOCK_LOCK:
+        before = pyogrio.get_gdal_config_option(_CLOCK)
+        pyogrio.set_gdal_config_options({_CLOCK: f"{day.isoformat()}T00:00:00.000Z"})
+        try:
+            yield
+        finally:
+            pyogrio.set_gdal_config_options({_CLOCK: before})

@@ -1,0 +1,158 @@
+"""The folder in which everything lies, and the only way in which files get their final names.
+
+Layout: `<aoi>/<year>/stack-<recipe>/<epsg>/<tile>/...`, `<aoi>/<year>/<model>/...`, `<aoi>/change_<years>_<model>/...`.
+Every file is written under a temporary name beside it and renamed when whole, so that a process killed anywhere leaves no
+half-written file under a final name. A JSON record beside a result holds the digest of what went in; the result is current
+while that digest is the one asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryosentinel_core.errors import InputError, OutputWrite
+from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.recipe import Recipe
+
+_SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+TEMPORARY = ".tmp-"
+
+
+def safe_name(text: str, fallback: str = "unnamed") -> str:
+    """A single file name made of letters, digits, `_`, `.` and `-`: never a path, never hidden.
+
+    Args:
+        text: Any text, also from a catalogue.
+        fallback: Used if nothing is left.
+    """
+    name = _SAFE.sub("_", text).strip("._-")[:120]
+    return name or fallback
+
+
+def translate_os_error(error: OSError, path: Path) -> OutputWrite:
+    """The disk's refusal in words, with what to try."""
+    if error.errno == errno.ENOSPC:
+        return OutputWrite(
+            f"no space left while writing {path}",
+            "free space on that disk, or give another --workspace; run again to go on",
+        )
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return OutputWrite(f"not allowed to write {path}", "choose a --workspace that you may write to")
+    return OutputWrite(f"could not write {path}: {error.strerror or error}", "check the disk, then run again")
+
+
+@contextmanager
+def writing(final: Path) -> Iterator[Path]:
+    """A temporary path beside `final`; renamed to it on success, removed on failure.
+
+    Args:
+        final: Where the file shall be; parents are made.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    temporary = final.parent / f"{TEMPORARY}{os.getpid()}-{final.name}"
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(final)
+    except OSError as error:
+        raise translate_os_error(error, final) from error
+    finally:
+        for left in final.parent.glob(f"{TEMPORARY}{os.getpid()}-{final.name}*"):
+            left.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Plain data as indented JSON with sorted keys, whole or not at all.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    text = json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The data of a JSON file; None if there is none or it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def is_current(record: Path, provenance: Provenance, *results: Path) -> bool:
+    """True if the record beside some results holds this provenance's digest and all results exist."""
+    data = read_json(record)
+    return (
+        isinstance(data, dict)
+        and data.get("digest") == provenance.digest
+        and all(result.exists() for result in results)
+    )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete temporary files that a killed process left in a folder and below."""
+    if folder.is_dir():
+        for left in folder.rglob(f"{TEMPORARY}*"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Names every place below one folder.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+
+    def area(self, aoi: str) -> Path:
+        """`<root>/<aoi>`; the name must be a safe file name.
+
+        Raises:
+            InputError: If it is not.
+        """
+        if safe_name(aoi) != aoi:
+            raise InputError(f"{aoi!r} cannot name a folder", "use letters, digits, _ and -")
+        return self.root / aoi
+
+    def year(self, aoi: str, year: int) -> Path:
+        """`<aoi>/<year>`."""
+        return self.area(aoi) / f"{year:04d}"
+
+    def scenes(self, aoi: str, year: int) -> Path:
+        """`<aoi>/<year>/scenes.json`, the lock."""
+        return self.year(aoi, year) / "scenes.json"
+
+    def stack(self, aoi: str, year: int, recipe: Recipe) -> Path:
+        """`<aoi>/<year>/stack-<recipe8>`."""
+        return self.year(aoi, year) / f"stack-{recipe.digest}"
+
+    def model(self, aoi: str, year: int, model: str) -> Path:
+        """`<aoi>/<year>/<model>`."""
+        return self.year(aoi, year) / safe_name(model)
+
+    def change(self, aoi: str, years: tuple[int, ...], model: str) -> Path:
+        """`<aoi>/change_<years>_<model>`."""
+        return self.area(aoi) / f"change_{'_'.join(str(year) for year in years)}_{safe_name(model)}"
+
+    def registry(self, aoi: str) -> Path:
+        """`<aoi>/registry.gpkg`."""
+        return self.area(aoi) / "registry.gpkg"

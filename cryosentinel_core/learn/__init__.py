@@ -1,0 +1,1 @@
+"""Where torch lives: the network, its inference and its training."""

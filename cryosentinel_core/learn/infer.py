@@ -1,0 +1,331 @@
+"""A network as a segmenter: stored chips in, finite logits out.
+
+Standardising, flips, batches, precision and devices are settled here; windows, blending and files are not. Neighbours:
+`model` is the network; `segmenter` says what the corridor expects; `io.model_files` builds one from a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cryosentinel_core.errors import ModelError, NonFiniteOutput
+from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
+from cryosentinel_core.model_spec import BANDS_OF_MODALITY, DEM_CLIP_M, S1_FILL_DB, S2_CLIP, Normalisation
+from cryosentinel_core.segmenter import ChipBatch
+from cryosentinel_core.units import CELL_PX
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cryosentinel_core.recipe import Recipe
+
+Precision = Literal["auto", "float32", "bf16"]
+
+FLIPS: Final[tuple[tuple[int, ...], ...]] = ((), (-1,), (-2,), (-2, -1))
+"""Axes reversed in each of the four views: identity, horizontal, vertical, both."""
+
+BF16_TOLERANCE: Final = 0.03
+"""Largest root mean square error that bf16 may make in `auto`, as a share of the logits' standard deviation."""
+
+_FINGERPRINT_VERSION: Final = 1
+"""Raised whenever the arithmetic here changes what comes out."""
+
+
+def standardise(batch: ChipBatch, normalisation: Normalisation, device: torch.device) -> dict[str, Tensor]:
+    """Chips as the network wants them: clipped, filled, then `(x - mean) / std` per band.
+
+    Sentinel-2 is clipped to 0..16,000, elevation to -500..9,000 m with missing ones at the lower end, radar that is
+    not finite becomes -25 dB.
+
+    Args:
+        batch: Stored chips.
+        normalisation: Statistics of the weights.
+        device: Where to compute; the stored integers travel, not the floats.
+
+    Returns:
+        Modality -> (N, C, H, W) float32, finite; without S1GRD where the batch has no radar.
+    """
+    s2 = torch.from_numpy(batch.s2.astype(np.int32)).to(device).float().clamp(*S2_CLIP)
+    dem = torch.from_numpy(np.ascontiguousarray(batch.dem)).to(device).float()
+    dem = torch.nan_to_num(dem, nan=DEM_CLIP_M[0]).clamp(*DEM_CLIP_M)
+    chips = {"S2L2A": _scale(s2, normalisation.s2.means, normalisation.s2.stds)}
+    if batch.s1 is not None:
+        s1 = torch.from_numpy(np.ascontiguousarray(batch.s1)).to(device).float()
+        s1 = torch.where(torch.isfinite(s1), s1, torch.full_like(s1, S1_FILL_DB))
+        chips["S1GRD"] = _scale(s1, normalisation.s1.means, normalisation.s1.stds)
+    chips["DEM"] = _scale(dem, normalisation.dem.means, normalisation.dem.stds)
+    return chips
+
+
+def _scale(x: Tensor, means: tuple[float, ...], stds: tuple[float, ...]) -> Tensor:
+    mean = torch.tensor(means, dtype=torch.float32, device=x.device)[:, None, None]
+    std = torch.tensor(stds, dtype=torch.float32, device=x.device)[:, None, None]
+    return (x - mean) / std
+
+
+class NetworkSegmenter:
+    """TerraMind and UperNet behind the `Segmenter` protocol.
+
+    Every call computes whole batches of `batch_size` chips (the last is padded), with a fixed number of threads, so
+    that on one CPU in float32 a window's logits are the same bits whichever windows it is computed with.
+
+    Args:
+        network: Weights loaded; it is taken over, folded and moved.
+        normalisation: Statistics of the weights.
+        name: Name for folders and tables.
+        sha256: Of the weights' file.
+        recipe: The stack recipe that the weights were trained on; None if unknown altogether.
+        device: `auto` (a GPU if there is one), `cpu` or `cuda`.
+        precision: `float32`, `bf16`, or `auto` (see `choose_precision`).
+        batch_size: Chips per forward pass.
+        tta: Whether the logits of four flips are averaged.
+        threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
+        compiled: Whether `torch.compile` runs at the first call (tens of seconds, for large jobs on a GPU).
+
+    Raises:
+        ModelError: If the device is not there or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        network: LakeNetwork,
+        *,
+        normalisation: Normalisation,
+        name: str,
+        sha256: str,
+        recipe: Recipe | None,
+        device: str = "auto",
+        precision: Precision = "auto",
+        batch_size: int = 4,
+        tta: bool = True,
+        threads: int | None = None,
+        compiled: bool = False,
+    ) -> None:
+        if batch_size < 1 or (threads is not None and threads < 1):
+            raise ModelError(f"batch size {batch_size} and threads {threads} must be at least 1")
+        self.device = choose_device(device)
+        self.normalisation = normalisation
+        self.spec = network.spec
+        self.tta = tta
+        self.threads = threads
+        self._name, self._sha256, self._recipe, self._batch_size = name, sha256, recipe, batch_size
+        network.eval().requires_grad_(False)
+        fold_batch_norms(network)
+        self.network = network.to(self.device)
+        self.precision: Literal["float32", "bf16"] = (
+            choose_precision(self.network, self.device) if precision == "auto" else precision
+        )
+        if self.precision == "bf16":
+            store_in_bf16(self.network)
+        self._call: Callable[[dict[str, Tensor]], Tensor] = (
+            torch.compile(self.network, dynamic=False) if compiled else self.network
+        )
+
+    @property
+    def name(self) -> str:
+        """`<stem>-<first 8 of the weights' SHA-256>`."""
+        return self._name
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights' SHA-256 and all settings that change logits by more than rounding."""
+        parts = {
+            "version": _FINGERPRINT_VERSION,
+            "sha256": self._sha256,
+            "normalisation": self.normalisation.to_dict(),
+            "tta": self.tta,
+            "precision": self.precision,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def window_px(self) -> int:
+        """Side of a window: 224, TerraMind's pretraining size."""
+        return CELL_PX
+
+    @property
+    def halo_px(self) -> int:
+        """None: the network sees its window and no more."""
+        return 0
+
+    @property
+    def blended(self) -> bool:
+        """Overlapping windows differ and are blended."""
+        return True
+
+    @property
+    def batch_size(self) -> int:
+        """Chips per forward pass; it shrinks where a GPU's memory does not suffice."""
+        return self._batch_size
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The stack recipe that the weights were trained on."""
+        return self._recipe
+
+    def segment(self, batch: ChipBatch) -> NDArray[np.float32]:
+        """Logits of water for each window.
+
+        A window without a single finite radar pixel is computed without radar, as if the batch had none: the encoder
+        then averages over the modalities that there are.
+
+        Args:
+            batch: N chips of 224 x 224 px; any N.
+
+        Returns:
+            (N, 224, 224) float32, finite.
+
+        Raises:
+            NonFiniteOutput: If the network returns NaN or infinity.
+        """
+        logits = np.empty(batch.valid.shape, dtype=np.float32)
+        with self._settings():
+            for rows, chips in self._groups(batch):
+                logits[rows] = self._run(chips)
+        if not np.isfinite(logits).all():
+            raise NonFiniteOutput(
+                f"{self.name} returned {int((~np.isfinite(logits)).sum())} values that are not finite",
+                "try --precision float32; if it stays, the weights are at fault",
+            )
+        return logits
+
+    def _groups(self, batch: ChipBatch) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
+        """Chips with radar, then chips without, each with their rows in the batch."""
+        everything = np.arange(len(batch))
+        if batch.s1 is None or "S1GRD" not in self.spec.modalities:
+            has_radar: NDArray[np.bool_] = np.zeros(len(batch), dtype=np.bool_)
+        else:
+            has_radar = np.asarray(np.isfinite(batch.s1).any(axis=(1, 2, 3)))
+        chips = standardise(batch, self.normalisation, self.device)
+        for rows, absent in ((everything[has_radar], False), (everything[~has_radar], True)):
+            if len(rows):
+                at = torch.from_numpy(rows).to(self.device)
+                names = [name for name in self.spec.modalities if not (absent and name == "S1GRD")]
+                yield rows, {name: chips[name][at] for name in names}
+
+    def _run(self, chips: dict[str, Tensor]) -> NDArray[np.float32]:
+        """Batch after batch, halving the batch where a GPU's memory does not suffice."""
+        n = chips["S2L2A"].shape[0]
+        done: list[Tensor] = []
+        start = 0
+        while start < n:
+            stop = min(start + self._batch_size, n)
+            part = {name: pad_batch(x[start:stop], self._batch_size) for name, x in chips.items()}
+            try:
+                done.append(self._average_flips(part)[: stop - start].cpu())
+            except torch.cuda.OutOfMemoryError as error:
+                if self._batch_size == 1:
+                    raise ModelError("one window does not fit the GPU's memory", "try --device cpu") from error
+                self._batch_size = self._batch_size // 2
+                torch.cuda.empty_cache()
+                continue
+            start = stop
+        return torch.cat(done).numpy()
+
+    def _average_flips(self, chips: dict[str, Tensor]) -> Tensor:
+        """Mean logits (N, H, W) float32 over the four flips, or of the identity alone."""
+        total: Tensor | None = None
+        flips = FLIPS if self.tta else FLIPS[:1]
+        for axes in flips:
+            logits = self._forward({name: x.flip(axes) for name, x in chips.items()}).float().flip(axes)
+            total = logits if total is None else total + logits
+        assert total is not None
+        return total / len(flips)
+
+    def _forward(self, chips: dict[str, Tensor]) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self._call(chips)
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """Threads and exactness for the time of a call; both are put back."""
+        before = torch.get_num_threads()
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if self.device.type == "cuda" and self.precision == "float32":
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            try:
+                if self.threads is not None:
+                    torch.set_num_threads(self.threads)
+                yield
+            finally:
+                if self.threads is not None:
+                    torch.set_num_threads(before)
+
+
+def pad_batch(x: Tensor, size: int) -> Tensor:
+    """The batch (N, ...) filled up to `size` with copies of its last chip, so that every pass has one shape."""
+    missing = size - x.shape[0]
+    return x if missing <= 0 else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
+
+
+def choose_device(device: str) -> torch.device:
+    """The device to compute on.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        ModelError: If it is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"unknown device {device!r}", "use auto, cpu or cuda") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"device {device!r} was asked for, and there is no GPU", "use --device auto or cpu")
+    return chosen
+
+
+def store_in_bf16(network: nn.Module) -> None:
+    """Keep the weights of all matrix products in bfloat16; norms, embeddings and the head stay in float32."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and not name.startswith("head"):
+            module.to(torch.bfloat16)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 run on the device's own instructions."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose_precision(network: LakeNetwork, device: torch.device) -> Literal["float32", "bf16"]:
+    """bf16 where the device has it and the network bears it, else float32.
+
+    The network bears it if, on a fixed chip of seeded smooth noise, the root mean square difference between its logits
+    in bf16 and in float32 is at most `BF16_TOLERANCE` of their standard deviation. The chip is the same for everyone,
+    so that the choice depends on weights and device, never on the area or on where a run was resumed.
+    """
+    if not has_bf16(device):
+        return "float32"
+    chips = make_probe(network.spec.modalities, device)
+    with torch.inference_mode():
+        exact = network(chips).float()
+        with torch.autocast(device.type, torch.bfloat16):
+            rough = network(chips).float()
+    error = (rough - exact).square().mean().sqrt()
+    return "bf16" if bool(error <= BF16_TOLERANCE * exact.std()) else "float32"
+
+
+def make_probe(modalities: tuple[str, ...], device: torch.device) -> dict[str, Tensor]:
+    """One standardised chip of smooth noise with a flat patch in it, the same on every machine."""
+    generator = torch.Generator().manual_seed(20_170_101)
+    probe: dict[str, Tensor] = {}
+    for name in modalities:
+        coarse = torch.randn(1, len(BANDS_OF_MODALITY[name]), 14, 14, generator=generator)
+        smooth = nn.functional.interpolate(coarse, size=(CELL_PX, CELL_PX), mode="bicubic", align_corners=False)
+        smooth[:, :, 80:140, 60:150] = -1.5
+        probe[name] = smooth.to(device)
+    return probe

@@ -1,0 +1,62 @@
+"""Where a value came from: what every result carries so that a number leads back to pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryosentinel_core import __version__
+
+
+def digest_of(data: Any) -> str:
+    """SHA-256 (hex) of the canonical JSON of plain data: equal data, equal digest, whatever the key order."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """The chain behind one result.
+
+    Attributes:
+        kind: What the result is, as `stack tile` or `lakes`.
+        settings: Plain data of every setting that changes the result.
+        inputs: What went in: item ids and hrefs, weights' SHA-256, digests of parent results.
+        warnings: What a reader should know.
+        version: Of this software.
+    """
+
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    version: str = __version__
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal settings, inputs and version; a result with another digest is done again."""
+        return digest_of({"kind": self.kind, "settings": self.settings, "inputs": self.inputs, "version": self.version})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for a JSON file beside the result."""
+        return {
+            "kind": self.kind,
+            "software": "cryosentinel",
+            "version": self.version,
+            "digest": self.digest,
+            "settings": self.settings,
+            "inputs": self.inputs,
+            "warnings": list(self.warnings),
+        }
+
+    def as_tags(self) -> dict[str, str]:
+        """Short strings for GeoTIFF tags: digest, version, settings as JSON."""
+        return {
+            "CRYOSENTINEL_VERSION": self.version,
+            "CRYOSENTINEL_KIND": self.kind,
+            "CRYOSENTINEL_DIGEST": self.digest,
+            "CRYOSENTINEL_SETTINGS": json.dumps(self.settings, sort_keys=True),
+            "CRYOSENTINEL_INPUTS": json.dumps(self.inputs, sort_keys=True),
+        }

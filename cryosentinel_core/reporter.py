@@ -1,0 +1,34 @@
+"""How rooms tell what they are doing, without knowing who listens: a bar, a log or nobody."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Listens to long work."""
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        """`done` of `total` steps of a task are finished; the first call for a task has `done` 0."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Something worth a line: what is reused, skipped, or done next."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Something that the reader of the result should know; it also stands in the result."""
+        ...
+
+
+class Silent:
+    """A reporter that nobody hears."""
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Ignore progress."""
+
+    def note(self, message: str) -> None:
+        """Ignore a note."""
+
+    def warn(self, message: str) -> None:
+        """Ignore a warning."""

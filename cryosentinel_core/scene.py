@@ -1,0 +1,80 @@
+"""A stack: what was seen of a rectangle of the lattice in one late summer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosentinel_core.errors import GridMismatch
+from cryosentinel_core.lattice import Grid
+
+
+class Condition(IntEnum):
+    """Why a pixel can or cannot be judged; the numbers stand in `class.tif`."""
+
+    CLEAR = 0
+    """Seen free of cloud, snow, ice and terrain shadow on at least one date."""
+    SNOW_ICE = 1
+    """Seen, but under snow or ice."""
+    TERRAIN_SHADOW = 2
+    """Never seen in the sun: terrain shadow on every usable date."""
+    CLOUD = 3
+    """Under cloud or cloud shadow on every date."""
+    NODATA = 255
+    """No acquisition covers it."""
+
+
+COUNT_NAMES = ("clear", "water", "snow", "shadow", "cloud")
+"""Bands of `clear.tif`: dates used; of these with water; and dates under snow or ice, terrain shadow, cloud."""
+
+DATE_NAMES = ("first", "median", "last")
+"""Bands of `dates.tif`: days since 1970-01-01 of the dates used; 0 where none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """All bands of one year on one grid.
+
+    Attributes:
+        grid: Where it lies.
+        s2: (12, H, W) uint16, reflectance x 10,000 without offset, order of `bands.S2_BANDS`; 0 in all bands = nodata,
+            never 0 where data are.
+        s1: (2, H, W) float32, VV and VH in dB, NaN = nodata; None where the stack holds no radar.
+        dem: (H, W) float32, metres above EGM2008, NaN = nodata.
+        counts: (5, H, W) uint8, dates by `COUNT_NAMES`.
+        condition: (H, W) uint8, values of `Condition`.
+        dates: (3, H, W) uint16, days since 1970-01-01 by `DATE_NAMES`.
+    """
+
+    grid: Grid
+    s2: NDArray[np.uint16]
+    s1: NDArray[np.float32] | None
+    dem: NDArray[np.float32]
+    counts: NDArray[np.uint8]
+    condition: NDArray[np.uint8]
+    dates: NDArray[np.uint16]
+
+    def __post_init__(self) -> None:
+        h, w = self.grid.shape
+        wanted = {"s2": (12, h, w), "dem": (h, w), "counts": (5, h, w), "condition": (h, w), "dates": (3, h, w)}
+        if self.s1 is not None:
+            wanted["s1"] = (2, h, w)
+        for name, shape in wanted.items():
+            seen = getattr(self, name).shape
+            if seen != shape:
+                raise GridMismatch(f"stack: {name} has shape {seen}, its grid wants {shape}")
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(H, W) bool: True where optical and terrain data are good (snow, ice and shadow are data)."""
+        seen: NDArray[np.bool_] = (self.s2 != 0).any(axis=0) & np.isfinite(self.dem)
+        return seen
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """(H, W) bool: True where the ground itself was seen, free of cloud, snow, ice and terrain shadow."""
+        observed: NDArray[np.bool_] = self.valid & (self.condition == int(Condition.CLEAR))
+        return observed

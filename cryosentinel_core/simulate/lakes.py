@@ -1,0 +1,374 @@
+"""The simulated lakes: which kinds there are, what outline each has in each year, and where each lies.
+
+Outlines are exact polygons in the ground's CRS; rasters are made from them, never the other way round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from rasterio.features import rasterize
+from scipy import ndimage
+from shapely import affinity
+from shapely.geometry import Polygon
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import unary_union
+
+from cryosentinel_core.simulate.fields import Array, block_mean, make_generator
+from cryosentinel_core.simulate.grids import Grid, Ground
+from cryosentinel_core.simulate.light import shadow_depth
+from cryosentinel_core.simulate.settings import SimulateSettings
+
+Kind = Literal["stable", "grown", "shrunk", "new", "vanished", "merged", "split", "ice", "shadow", "cloud", "small"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+"""What can happen to a lake; `small` is a change of a few per cent, `ice`, `shadow` and `cloud` hide it."""
+
+Outlines = dict[int, tuple[tuple[str, Polygon], ...]]
+"""By year: identity and polygon of each part of a lake; no part where the year has none."""
+
+_REMAINDER: Final[tuple[Kind, ...]] = (
+    "stable", "small", "grown", "stable", "shrunk", "small", "stable", "new", "grown", "stable",
+    "stable", "small", "shrunk", "stable", "grown", "small", "stable", "vanished", "stable", "merged",
+    "stable", "small", "grown", "ice", "stable", "shrunk", "small", "split", "stable", "stable",
+)  # fmt: skip
+
+_AREA_HA: Final[dict[Kind, tuple[float, float]]] = {
+    "merged": (1.5, 15.0),
+    "split": (1.5, 15.0),
+    "new": (0.6, 6.0),
+    "vanished": (0.6, 6.0),
+    "ice": (1.0, 15.0),
+    "cloud": (1.0, 8.0),
+    "shadow": (0.55, 0.9),
+    "grown": (0.5, 60.0),
+    "shrunk": (0.5, 60.0),
+    "small": (0.5, 100.0),
+}
+"""Allowed areas in hectares of the kinds that need a range of their own."""
+
+GAP_M: Final = 40.0
+"""Dry ground in metres between two lakes that will merge or have split."""
+
+SUN_SIDE_DEG: Final = 145.0
+"""Bearing of the sun at the satellite's pass in late summer, about which headwalls stand."""
+
+
+APART_M: Final[dict[Kind, float]] = {"shadow": 380.0, "cloud": 340.0}
+"""How far a headwall and its shadow, or fog over a lake, keep other lakes away, in metres."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A planned lake.
+
+    Attributes:
+        name: Its name; parts add a letter.
+        kind: What happens to it.
+        outlines: Its parts in each year.
+        union: All water of all years together.
+        turbidity: 0 clear to 1 white with glacial flour.
+        level_m: Height of its surface.
+        basin_m: How far its basin reaches from the shore, in metres.
+        moraine: Height of the moraine around it relative to the usual one.
+        hidden_years: Years in which ice or cloud hides it.
+        wall_azimuth_deg: Bearing of its headwall, if it lies in shadow.
+        drains: Whether it drains in the middle of August of the last year.
+    """
+
+    name: str
+    kind: Kind
+    outlines: Outlines
+    union: Polygon
+    turbidity: float
+    level_m: float = 0.0
+    basin_m: float = 250.0
+    moraine: float = 1.0
+    hidden_years: tuple[int, ...] = ()
+    wall_azimuth_deg: float | None = None
+    drains: bool = False
+
+    @property
+    def reach_m(self) -> float:
+        """Distance of the farthest water from the lake's origin."""
+        minx, miny, maxx, maxy = self.union.bounds
+        return float(np.hypot(maxx - minx, maxy - miny) / 2)
+
+
+def plan_lakes(settings: SimulateSettings, ground: Ground, heights: Array, pixel_m: float) -> tuple[Lake, ...]:
+    """The lakes of a simulation, in place.
+
+    Args:
+        settings: What to simulate.
+        ground: Where.
+        heights: Heights in metres `(H, W)` on pixels of `pixel_m` over the ground's grid, before any lake.
+        pixel_m: Their pixel side.
+
+    Returns:
+        Lakes by name, their basins apart from each other (a crowded area has fewer than asked for).
+    """
+    drafts = draft_lakes(settings)
+    return _place(drafts, settings, ground, heights, pixel_m)
+
+
+def draft_lakes(settings: SimulateSettings) -> tuple[Lake, ...]:
+    """The lakes' outlines about the origin (0, 0), one of every kind first, before they have a place."""
+    count = settings.lake_count
+    kinds = [*KINDS[:count], *(_REMAINDER[i % len(_REMAINDER)] for i in range(max(0, count - len(KINDS))))]
+    rng = make_generator(settings.seed, "lakes")
+    top = min(settings.max_lake_ha, 0.7 * settings.size_km**2)
+    ranks = (rng.permutation(count) + rng.random(count)) / count
+    areas = settings.min_lake_ha * (max(top, settings.min_lake_ha * 1.01) / settings.min_lake_ha) ** ranks
+    lakes = []
+    for i, (kind, area) in enumerate(zip(kinds, areas, strict=True)):
+        low, high = _AREA_HA.get(kind, (settings.min_lake_ha, settings.max_lake_ha))
+        hectares = float(np.clip(area, min(low, top), min(high, top)))
+        lakes.append(_draft(settings, f"L{i + 1:02d}", kind, hectares * 1e4))
+    return tuple(lakes)
+
+
+def _draft(settings: SimulateSettings, name: str, kind: Kind, area_m2: float) -> Lake:
+    rng = make_generator(settings.seed, "lake", name)
+    years = settings.years
+    outlines = _outlines(rng, name, kind, area_m2, settings)
+    union = unary_union([polygon for parts in outlines.values() for _, polygon in parts])
+    hidden = (years[int(rng.integers(len(years)))],) if kind == "cloud" else ()
+    if kind == "ice":
+        hidden = (years[int(name[1:]) % len(years)],)
+    return Lake(
+        name=name,
+        kind=kind,
+        outlines=outlines,
+        union=_filled(union),
+        turbidity=float(np.clip(rng.beta(0.9, 1.1), 0.02, 0.98)),
+        basin_m=min(90.0 + 2.2 * float(np.sqrt(area_m2 / np.pi)), 480.0),
+        moraine=float(rng.uniform(0.3, 1.5)),
+        hidden_years=hidden,
+        wall_azimuth_deg=SUN_SIDE_DEG if kind == "shadow" else None,
+        drains=kind in ("stable", "small") and bool(rng.random() < settings.drained_share),
+    )
+
+
+def _filled(geometry: BaseGeometry) -> Polygon:
+    """A polygon without its holes, or the hull of several polygons."""
+    whole = geometry if isinstance(geometry, Polygon) else geometry.convex_hull
+    return Polygon(shapely.get_exterior_ring(whole))
+
+
+def _outlines(rng: np.random.Generator, name: str, kind: Kind, area_m2: float, settings: SimulateSettings) -> Outlines:
+    years = settings.years
+    if kind in ("merged", "split"):
+        return _joined(rng, name, area_m2, years, later=kind == "merged")
+    shape = _Shape(rng, area_m2, flat=kind == "shadow")
+    turn = len(years) // 2
+    share = {year: (year - years[0]) / (years[-1] - years[0]) for year in years}
+    if kind in ("new", "vanished"):
+        present = years[turn:] if kind == "new" else years[:turn]
+        return {year: ((name, shape.at(1.0)),) if year in present else () for year in years}
+    factor = {"grown": rng.uniform(1.27, 1.9), "shrunk": rng.uniform(0.5, 0.76)}.get(kind, 1.0)
+    if kind == "small":
+        factor = 1 + float(rng.choice([-1, 1])) * rng.uniform(0.02, 0.09)
+    base = area_m2 / max(1.0, factor)
+    if settings.islands and base > 4e4 and rng.random() < 0.45:
+        shape.add_islands(rng, base * min(1.0, factor))
+    return {year: ((name, shape.at(base / area_m2 * factor ** share[year])),) for year in years}
+
+
+def _joined(rng: np.random.Generator, name: str, area_m2: float, years: tuple[int, ...], later: bool) -> Outlines:
+    """Two lakes with dry ground between, and one lake over both: in this order if `later`, else the other way."""
+    left, right = _Shape(rng, 0.55 * area_m2).at(1.0), _Shape(rng, 0.45 * area_m2).at(1.0)
+    right = affinity.translate(right, left.bounds[2] - right.bounds[0] + GAP_M, 0.0)
+    for _ in range(30):
+        right = affinity.translate(right, GAP_M - left.distance(right), 0.0)
+    whole = Polygon(unary_union([left, right]).buffer(GAP_M * 1.3).buffer(-GAP_M * 1.1).exterior)
+    angle = float(rng.uniform(0, 180))
+    middle = whole.centroid
+    left, right, whole = (
+        affinity.translate(affinity.rotate(shape, angle, (middle.x, middle.y)), -middle.x, -middle.y)
+        for shape in (left, right, whole)
+    )
+    turn = len(years) // 2
+    apart = ((f"{name}a", left), (f"{name}b", right))
+    whole_first = ((name, whole),)
+    return {year: apart if (i < turn) == later else whole_first for i, year in enumerate(years)}
+
+
+class _Shape:
+    """An irregular outline that can be asked for at any area: a Fourier star, longer than wide, growing on one side."""
+
+    def __init__(self, rng: np.random.Generator, area_m2: float, flat: bool = False) -> None:
+        self.area_m2 = area_m2
+        self.holes: list[Polygon] = []
+        count = int(np.clip(2 * np.pi * np.sqrt(area_m2 / np.pi) / 5, 64, 600))
+        self.angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+        self.stretch = 2.2 if flat else rng.uniform(1.0, 2.4)
+        order = np.arange(2, 11)
+        amplitude = rng.uniform(0.5, 1.3) * 0.30 / order**1.15 * rng.standard_normal(order.size) * (0.4 if flat else 1)
+        phase = rng.uniform(0, 2 * np.pi, order.size)
+        waves = amplitude[:, None] * np.cos(order[:, None] * self.angle + phase[:, None])
+        self.radius = np.maximum(1 + waves.sum(0), 0.3)
+        self.growth = ((1 + np.cos(self.angle - rng.uniform(0, 2 * np.pi))) / 2) ** 2
+        # A lake under a headwall lies along its foot.
+        self.turn = np.radians(90 - SUN_SIDE_DEG + 90) if flat else rng.uniform(0, np.pi)
+
+    def at(self, factor: float) -> Polygon:
+        """The outline at `factor` times the shape's area; only one side moves."""
+        low, high = -0.9, 3.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._ring(middle).area < factor * self.area_m2 else (low, middle)
+        ring = self._ring((low + high) / 2)
+        return Polygon(ring.exterior, [hole.exterior.coords for hole in self.holes])
+
+    def _ring(self, growth: float) -> Polygon:
+        unit = self._xy(self.radius)
+        scale = np.sqrt(self.area_m2 / Polygon(unit).area)
+        return Polygon(self._xy(self.radius * (1 + growth * self.growth)) * scale)
+
+    def _xy(self, radius: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        x = radius * np.cos(self.angle) * np.sqrt(self.stretch)
+        y = radius * np.sin(self.angle) / np.sqrt(self.stretch)
+        cos, sin = np.cos(self.turn), np.sin(self.turn)
+        return np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
+
+    def add_islands(self, rng: np.random.Generator, smallest_m2: float) -> None:
+        """Put one to three islands into the water that stays water at the lake's smallest."""
+        room: BaseGeometry = self.at(smallest_m2 / self.area_m2).buffer(-35)
+        for _ in range(int(rng.integers(1, 4))):
+            if room.is_empty or room.area < 5_000:
+                return
+            minx, miny, maxx, maxy = room.bounds
+            island = _Shape(rng, float(rng.uniform(0.006, 0.03)) * smallest_m2).at(1.0)
+            island = affinity.translate(island, rng.uniform(minx, maxx), rng.uniform(miny, maxy))
+            if room.contains(island):
+                self.holes.append(island)
+                room = room.difference(island.buffer(40))
+
+
+def _place(
+    drafts: Sequence[Lake], settings: SimulateSettings, ground: Ground, heights: Array, pixel_m: float
+) -> tuple[Lake, ...]:
+    """Lakes moved to gentle ground inside the area, apart from each other; the largest choose first."""
+    rng = make_generator(settings.seed, "places")
+    minx, miny, maxx, maxy = ground.aoi.bounds
+    sites = rng.uniform((minx, miny), (maxx, maxy), (6_000, 2))
+    roughness = _roughness(heights, pixel_m)
+    shade = _shade(heights, pixel_m)
+    rows, columns = _at(ground, sites, pixel_m)
+    cost = {scale: field[rows, columns] for scale, field in roughness.items()}
+    taken: list[tuple[float, float, float]] = []
+    placed: list[Lake] = []
+    order = sorted(drafts, key=lambda lake: (-APART_M.get(lake.kind, 0.0), -lake.union.area, lake.name))
+    straddler = next((lake.name for lake in order if lake.kind == "stable" and len(drafts) >= 20), None)
+    for lake in order:
+        reach = lake.reach_m
+        scale = min(cost, key=lambda s: abs(s - 2 * reach))
+        score = cost[scale] + rng.random(len(sites)) * 3
+        if lake.kind != "shadow":
+            score = score + 60 * shade[scale][rows, columns]
+        inside = np.minimum.reduce([sites[:, 0] - minx, maxx - sites[:, 0], sites[:, 1] - miny, maxy - sites[:, 1]])
+        if lake.name == straddler:
+            free = (inside < 0.3 * reach) & (_clearance(sites, taken) > reach + 150)
+        else:
+            free = (inside > reach + 60) & (_clearance(sites, taken) > reach + 150)
+        if not free.any():
+            free = (inside > reach + 30) & (_clearance(sites, taken) > reach + 60)
+        if not free.any():
+            continue
+        best = int(np.argmin(np.where(free, score, np.inf)))
+        x, y = sites[best]
+        taken.append((x, y, reach + APART_M.get(lake.kind, 0.0)))
+        placed.append(_moved(lake, float(x), float(y), _level(heights, rows[best], columns[best], reach, pixel_m)))
+    return tuple(sorted(placed, key=lambda lake: lake.name))
+
+
+def _roughness(heights: Array, pixel_m: float) -> dict[float, Array]:
+    """By length in metres: relief within it in degrees of slope, plus a cost for standing high above the trough."""
+    step = 3
+    small = np.ascontiguousarray(heights[1::step, 1::step])
+    pixel_m *= step
+    result = {}
+    for scale in (200.0, 500.0, 1000.0):
+        smooth = ndimage.gaussian_filter(small, scale / 3 / pixel_m)
+        south, east = np.gradient(smooth, pixel_m)
+        spread = ndimage.gaussian_filter(np.hypot(south, east), scale / 4 / pixel_m)
+        around = ndimage.gaussian_filter(small, 2 * scale / pixel_m)
+        cost = np.degrees(np.arctan(spread)) + np.maximum(smooth - around + 30, 0) / 10
+        result[scale] = np.repeat(np.repeat(cost, step, axis=0), step, axis=1)
+    return result
+
+
+def _shade(heights: Array, pixel_m: float) -> dict[float, Array]:
+    """By length in metres: whether a mountain throws its shadow within about half of it on a September morning."""
+    small = np.ascontiguousarray(heights[1::3, 1::3])
+    dark = shadow_depth(small, 3 * pixel_m, SUN_SIDE_DEG + 6, 45.0) > -15
+    result = {}
+    for scale in (200.0, 500.0, 1000.0):
+        near = ndimage.maximum_filter(dark.astype(np.float32), int(scale / 3 / pixel_m) | 1)
+        result[scale] = np.repeat(np.repeat(near, 3, axis=0), 3, axis=1)
+    return result
+
+
+def _at(
+    ground: Ground, sites: npt.NDArray[np.float64], pixel_m: float
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    rows = ((ground.grid.top - sites[:, 1]) / pixel_m).astype(np.intp)
+    return rows, ((sites[:, 0] - ground.grid.left) / pixel_m).astype(np.intp)
+
+
+def _clearance(sites: npt.NDArray[np.float64], taken: Sequence[tuple[float, float, float]]) -> npt.NDArray[np.float64]:
+    """Distance in metres from each site to the nearest lake's outermost water."""
+    nearest = np.full(len(sites), 1e9)
+    for x, y, reach in taken:
+        np.minimum(nearest, np.hypot(sites[:, 0] - x, sites[:, 1] - y) - reach, out=nearest)
+    return nearest
+
+
+def _level(heights: Array, row: int, column: int, reach_m: float, pixel_m: float) -> float:
+    half = int((reach_m + 80) / pixel_m)
+    around = heights[max(0, row - half) : row + half + 1, max(0, column - half) : column + half + 1]
+    return round(float(np.quantile(around, 0.3)), 1)
+
+
+def _moved(lake: Lake, x: float, y: float, level_m: float) -> Lake:
+    minx, miny, maxx, maxy = lake.union.bounds
+    dx, dy = x - (minx + maxx) / 2, y - (miny + maxy) / 2
+    outlines = {
+        year: tuple((name, affinity.translate(polygon, dx, dy)) for name, polygon in parts)
+        for year, parts in lake.outlines.items()
+    }
+    return dataclasses.replace(lake, outlines=outlines, union=affinity.translate(lake.union, dx, dy), level_m=level_m)
+
+
+def window_of(polygon: Polygon, grid: Grid, reach_m: float) -> tuple[slice, slice]:
+    """Rows and columns of a grid within `reach_m` of a polygon's bounds."""
+    minx, miny, maxx, maxy = polygon.bounds
+    rows = slice(
+        max(0, int((grid.top - maxy - reach_m) // grid.pixel_m)),
+        min(grid.height, int((grid.top - miny + reach_m) // grid.pixel_m) + 1),
+    )
+    columns = slice(
+        max(0, int((minx - reach_m - grid.left) // grid.pixel_m)),
+        min(grid.width, int((maxx + reach_m - grid.left) // grid.pixel_m) + 1),
+    )
+    return rows, columns
+
+
+def fraction_of(polygons: Sequence[Polygon], grid: Grid, parts: int = 8) -> Array:
+    """Share of each pixel `(H, W)` inside the polygons, by `parts` x `parts` points a pixel (1: the centre decides)."""
+    if not polygons:
+        return np.zeros(grid.shape, np.float32)
+    step = grid.pixel_m / parts
+    points = rasterize(
+        [(polygon, 1) for polygon in polygons],
+        out_shape=(grid.height * parts, grid.width * parts),
+        transform=Affine(step, 0, grid.left, 0, -step, grid.top),
+        dtype="uint8",
+    )
+    return block_mean(points.astype(np.float32), parts)

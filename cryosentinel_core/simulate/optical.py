@@ -1,0 +1,167 @@
+"""Sentinel-2 Level-2A scenes of the simulated ground: reflectance as light, weather and instrument leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cryosentinel_core.simulate.classification import classify
+from cryosentinel_core.simulate.cover import Water
+from cryosentinel_core.simulate.fields import Array, block_mean, blur_and_shift, make_generator
+from cryosentinel_core.simulate.grids import Grid
+from cryosentinel_core.simulate.projection import Projector
+from cryosentinel_core.simulate.schedule import Edge, OpticalPass
+from cryosentinel_core.simulate.spectra import BANDS, RESOLUTION_M, diffuse_share, reflectance_of, wet_loss
+from cryosentinel_core.simulate.weather import Sky, draw_sky
+from cryosentinel_core.simulate.world import World
+
+SCL = "SCL"
+"""Name of the scene classification in `render_optical`'s answer."""
+
+PSF_SIGMA: dict[int, float] = {10: 0.50, 20: 0.42, 60: 0.35}
+"""Blur of each native resolution in its own pixels (about the modulation transfer of Sentinel-2's instrument)."""
+
+
+HIGH_LAKE_M = 3_050.0
+"""Height in metres from which some lakes still carry ice early in July."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """How a scene is lit, on the ground's 10 m pixels: `direct` relative to level ground, `lit` share in sunlight."""
+
+    direct: Array
+    lit: Array
+
+
+@dataclass(frozen=True)
+class OpticalView:
+    """Everything about one acquisition that its bands share."""
+
+    scene: OpticalPass
+    water: Water
+    light: Light
+    sky: Sky
+    snow: Array
+    ice: Array
+    """Share of ice on each pixel of `water`."""
+
+
+def view_of(world: World, scene: OpticalPass) -> OpticalView:
+    """Light, weather, snow and lake ice of an acquisition."""
+    relief, water = world.relief, world.waters[scene.when.year]
+    facing = relief.facing(scene.sun_azimuth_deg, scene.sun_elevation_deg)
+    lit = relief.lit(scene.sun_azimuth_deg, scene.sun_elevation_deg)
+    # Level-2A corrects part of the topographic effect where the sun reaches.
+    light = Light(np.minimum(1 + 0.7 * (facing - 1), 1.9), lit)
+    sky = draw_sky(world.settings.seed, world.ground.grid, world.lakes, scene)
+    return OpticalView(scene, water, light, sky, world.cover.snow(scene.snow_line_m), _lake_ice(world, scene, water))
+
+
+def _lake_ice(world: World, scene: OpticalPass, water: Water) -> Array:
+    """Share of ice on each water pixel: whole on frozen lakes, in floes on some high lakes early in July."""
+    ice = np.zeros(water.index.shape, np.float32)
+    early = scene.when.timetuple().tm_yday < 200
+    for number, lake in enumerate(world.lakes):
+        rng = make_generator(world.settings.seed, "ice", lake.name, scene.when.year)
+        if lake.kind == "ice" and scene.when.year in lake.hidden_years:
+            ice[water.lake == number] = 0.97
+        elif early and lake.outlines[scene.when.year] and lake.level_m > HIGH_LAKE_M and rng.random() < 0.3:
+            here = water.lake == number
+            ice[here] = np.where(water.turbidity[here] > np.quantile(water.turbidity[here], 0.5), 0.9, 0.0)
+    return ice
+
+
+def render_optical(
+    world: World, view: OpticalView, projector: Projector
+) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
+    """The bands of a scene on a granule's grid, then its classification (as uint8).
+
+    Yields:
+        Band name and stored numbers `(H, W)` at the band's native resolution; 0 is nodata.
+    """
+    grid = projector.grid
+    inside = _inside(view.scene.edge, projector)
+    for band in BANDS:
+        factor = RESOLUTION_M[band] // int(grid.pixel_m)
+        reflectance = block_mean(projector.project(reflectance_in(world, view, band)), factor)
+        yield band, _measure(world, view.scene, grid.coarser(factor), band, reflectance, inside)
+    labels = classify(world, view, projector)
+    labels[~inside(grid.coarser(2), 0.0)] = 0
+    yield SCL, labels  # type: ignore[misc]
+
+
+def reflectance_in(world: World, view: OpticalView, band: str) -> Array:
+    """Surface reflectance in a band on the ground's 10 m pixels `(H, W)`, before the instrument."""
+    light, sky, water = view.light, view.sky, view.water
+    diffuse = np.float32(diffuse_share(band))
+    ground = world.cover.land[BANDS.index(band)] * np.float32(1e-4)
+    flat = ground.reshape(-1)
+    if water.shore_index.size:
+        dry = flat[water.shore_index] * (1 - water.bed) + water.bed * np.float32(reflectance_of("sand", band))
+        flat[water.shore_index] = dry * (1 - water.wetness * np.float32(wet_loss(band)))
+    ground += view.snow * (np.float32(reflectance_of("snow", band)) - ground)
+    ground *= light.direct * light.lit * (1 - diffuse) + diffuse
+    if water.index.size:
+        level = light.lit.reshape(-1)[water.index] * (1 - diffuse) + diffuse
+        flat[water.index] += water.fraction * (water_reflectance(view, band) * level - flat[water.index])
+    ground *= 1 - sky.shadow * (1 - min(1.0, 2.2 * float(diffuse)))
+    ground += sky.cloud * (np.float32(reflectance_of("cloud", band)) - ground)
+    if view.scene.haze:
+        ground += sky.haze * np.float32(view.scene.haze * (0.4 + 1.6 * float(diffuse)))
+    return np.asarray(ground * np.float32(view.scene.gain), np.float32)
+
+
+def water_reflectance(view: OpticalView, band: str) -> Array:
+    """Reflectance in a band of the water (or of the ice on it) in each of the year's water pixels."""
+    water = view.water
+    clear, milky = (np.float32(reflectance_of(name, band)) for name in ("clear water", "turbid water"))
+    value = clear + water.turbidity**1.3 * (milky - clear)
+    if band in ("B01", "B02", "B03", "B04"):
+        bottom = 0.30 * np.exp(-water.shore_m / 14.0) * (1 - water.turbidity)
+        value = value + bottom * np.float32(0.5 * reflectance_of("debris", band))
+    return np.asarray(value + view.ice * (np.float32(reflectance_of("lake ice", band)) - value), np.float32)
+
+
+class _Inside:
+    """Which pixels of a grid a swath reaches, its edge a little different in each band."""
+
+    def __init__(self, edge: Edge | None, projector: Projector) -> None:
+        self.edge = edge
+        self.projector = projector
+
+    def __call__(self, grid: Grid, stagger_m: float) -> npt.NDArray[np.bool_]:
+        if self.edge is None:
+            return np.ones(grid.shape, bool)
+        a, b, c = self.edge
+        x, y = self.projector.ground_coordinates(grid)
+        return np.asarray(a * x + b * y <= c + stagger_m)
+
+
+def _inside(edge: Edge | None, projector: Projector) -> _Inside:
+    return _Inside(edge, projector)
+
+
+def _measure(
+    world: World, scene: OpticalPass, grid: Grid, band: str, reflectance: Array, inside: _Inside
+) -> npt.NDArray[np.uint16]:
+    """Stored numbers of a band: blurred, shifted, noisy, offset by baseline, 0 where the swath does not reach."""
+    pixel = int(grid.pixel_m)
+    east, north = scene.shift_m
+    seen = blur_and_shift(reflectance, PSF_SIGMA[pixel], (-north / pixel, east / pixel))
+    seen *= np.float32(1e4)
+    rng = make_generator(world.settings.seed, "noise", scene.name, band, grid.epsg, grid.left, grid.top)
+    if world.settings.noise > 0:
+        spread = np.abs(seen)
+        spread *= np.float32(0.008 * world.settings.noise)
+        spread += np.float32(7.0 * world.settings.noise)
+        spread *= world.noise.normal(grid.shape, scene.name, band, grid.epsg, grid.left, grid.top)
+        seen += spread
+    seen += np.float32(scene.offset + 0.5)
+    stored = np.clip(seen, 1, 32_000).astype(np.uint16)
+    if scene.edge is not None:
+        stored[~inside(grid, float(rng.uniform(-45, 45)))] = 0
+    return stored

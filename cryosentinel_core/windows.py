@@ -1,0 +1,193 @@
+"""Windows on the lattice: cut chips from a stack, blend logits back.
+
+A window's address and content depend on the lattice alone. Overlapping logits are averaged with Gaussian weights (sigma = a
+quarter of the window, peak 1; the published inference), added window after window in lattice order so that the floating-point
+sum is the same however the work is cut. Neighbours: `segmenter` says what a chip holds; the predict workflow feeds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosentinel_core.errors import InputError
+from cryosentinel_core.lattice import Grid
+from cryosentinel_core.scene import Stack
+from cryosentinel_core.segmenter import ChipBatch
+from cryosentinel_core.units import CELL_PX, LOGIT_CLIP, LOGIT_NODATA, LOGIT_STEP
+
+
+def gaussian_weights(size_px: int = CELL_PX) -> NDArray[np.float32]:
+    """(size, size) float32 weights: a Gaussian of sigma = size / 4 about the window's centre, peak 1."""
+    offset = np.arange(size_px, dtype=np.float64) - (size_px - 1) / 2.0
+    line = np.exp(-0.5 * (offset / (size_px / 4.0)) ** 2)
+    weights = np.outer(line, line)
+    return np.asarray(weights / weights.max(), dtype=np.float32)
+
+
+def window_grid(epsg: int, address: tuple[int, int], size_px: int, halo_px: int = 0) -> Grid:
+    """The pixels of a window with its halo."""
+    row, col = address
+    side = size_px + 2 * halo_px
+    return Grid(epsg=epsg, row=row - halo_px, col=col - halo_px, height=side, width=side)
+
+
+def hull_of_windows(epsg: int, addresses: Sequence[tuple[int, int]], size_px: int, halo_px: int) -> Grid:
+    """The smallest grid that holds some windows with their halos."""
+    rows, cols = [row for row, _ in addresses], [col for _, col in addresses]
+    return Grid(
+        epsg=epsg,
+        row=min(rows) - halo_px,
+        col=min(cols) - halo_px,
+        height=max(rows) - min(rows) + size_px + 2 * halo_px,
+        width=max(cols) - min(cols) + size_px + 2 * halo_px,
+    )
+
+
+def cut_chips(stack: Stack, addresses: Sequence[tuple[int, int]], size_px: int, halo_px: int) -> ChipBatch:
+    """The chips of some windows.
+
+    Args:
+        stack: Must hold all windows with their halos.
+        addresses: Lattice (row, col) of the windows' upper left pixels, without halo.
+        size_px: Side of a window.
+        halo_px: Pixels around it.
+
+    Raises:
+        InputError: If a window leaves the stack or there is none.
+    """
+    if not addresses:
+        raise InputError("no windows to cut")
+    places = [window_grid(stack.grid.epsg, address, size_px, halo_px).slices_in(stack.grid) for address in addresses]
+    clear, water, snow, shadow = (stack.counts[index].astype(np.float32) for index in range(4))
+    judged = clear + snow
+    usable = judged + shadow
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snow_share = np.where(judged > 0, snow / judged, np.float32(0))
+        shadow_share = np.where(usable > 0, shadow / usable, np.float32(0))
+        water_share = np.where(clear > 0, water / clear, np.float32(np.nan))
+    valid = stack.valid
+
+    def gather(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return np.stack([array[..., rows, cols] for rows, cols in places])
+
+    return ChipBatch(
+        s2=gather(stack.s2),  # type: ignore[arg-type]
+        s1=None if stack.s1 is None else gather(stack.s1),  # type: ignore[arg-type]
+        dem=gather(stack.dem[None]),  # type: ignore[arg-type]
+        valid=gather(valid),  # type: ignore[arg-type]
+        shadow=gather(shadow_share.astype(np.float32)),  # type: ignore[arg-type]
+        snow=gather(snow_share.astype(np.float32)),  # type: ignore[arg-type]
+        water=gather(water_share.astype(np.float32)),  # type: ignore[arg-type]
+        addresses=np.asarray(addresses, dtype=np.int64),
+    )
+
+
+def pad_batch(batch: ChipBatch, size: int) -> ChipBatch:
+    """The batch with its last chip repeated up to `size` chips: networks round otherwise in batches of other sizes."""
+    missing = size - len(batch)
+    if missing <= 0:
+        return batch
+
+    def pad(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+    return ChipBatch(
+        s2=pad(batch.s2),  # type: ignore[arg-type]
+        s1=None if batch.s1 is None else pad(batch.s1),  # type: ignore[arg-type]
+        dem=pad(batch.dem),  # type: ignore[arg-type]
+        valid=pad(batch.valid),  # type: ignore[arg-type]
+        shadow=pad(batch.shadow),  # type: ignore[arg-type]
+        snow=pad(batch.snow),  # type: ignore[arg-type]
+        water=pad(batch.water),  # type: ignore[arg-type]
+        addresses=pad(batch.addresses),  # type: ignore[arg-type]
+    )
+
+
+def pad_halo(batch: ChipBatch, halo_px: int) -> ChipBatch:
+    """The chips with a halo of nodata around them, for chips that come without their surroundings."""
+    if halo_px == 0:
+        return batch
+    around = (halo_px, halo_px)
+
+    def pad(array: NDArray[np.generic], fill: float) -> NDArray[np.generic]:
+        widths = [(0, 0)] * (array.ndim - 2) + [around, around]
+        return np.pad(array, widths, constant_values=fill)
+
+    return ChipBatch(
+        s2=pad(batch.s2, 0),  # type: ignore[arg-type]
+        s1=None if batch.s1 is None else pad(batch.s1, np.nan),  # type: ignore[arg-type]
+        dem=pad(batch.dem, np.nan),  # type: ignore[arg-type]
+        valid=pad(batch.valid, False),  # type: ignore[arg-type]
+        shadow=pad(batch.shadow, 0),  # type: ignore[arg-type]
+        snow=pad(batch.snow, 0),  # type: ignore[arg-type]
+        water=pad(batch.water, np.nan),  # type: ignore[arg-type]
+        addresses=batch.addresses,
+    )
+
+
+def batches_of(addresses: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[tuple[int, int]]]:
+    """Addresses in runs of `size`, in order; the last may be shorter."""
+    for start in range(0, len(addresses), size):
+        yield addresses[start : start + size]
+
+
+class LogitCanvas:
+    """Adds windows of logits in lattice order and gives their weighted mean.
+
+    Args:
+        grid: Pixels wanted; windows may reach over its edge.
+        size_px: Side of a window.
+        blended: True for Gaussian weights; False where windows do not overlap.
+    """
+
+    def __init__(self, grid: Grid, size_px: int, *, blended: bool) -> None:
+        self.grid = grid
+        self._size_px = size_px
+        self._weights = gaussian_weights(size_px) if blended else np.ones((size_px, size_px), dtype=np.float32)
+        self._sum = np.zeros(grid.shape, dtype=np.float32)
+        self._weight = np.zeros(grid.shape, dtype=np.float32)
+        self._last: tuple[int, int] | None = None
+
+    def add(self, address: tuple[int, int], logits: NDArray[np.float32]) -> None:
+        """Add one window's logits, (size, size) float32.
+
+        Raises:
+            InputError: If windows do not come in lattice order, on which the bits of the sum depend.
+        """
+        if self._last is not None and address <= self._last:
+            raise InputError(f"window {address} after {self._last}: windows are added in lattice order")
+        self._last = address
+        window = window_grid(self.grid.epsg, address, self._size_px)
+        shared = window.intersection(self.grid)
+        if shared is None:
+            return
+        inside, outside = shared.slices_in(window), shared.slices_in(self.grid)
+        weights = self._weights[inside]
+        self._sum[outside] += logits[inside] * weights
+        self._weight[outside] += weights
+
+    def mean(self) -> NDArray[np.float32]:
+        """(height, width) float32 logits; NaN where no window came."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self._weight > 0, self._sum / self._weight, np.float32(np.nan)).astype(np.float32)
+
+
+def encode_logits(logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.int16]:
+    """Logits as they are stored: int16, 0.001 a step, clipped to +-16, -32768 where not valid or not finite.
+
+    Args:
+        logits: (H, W) float32.
+        valid: (H, W) bool, True where the logit means something.
+    """
+    good = valid & np.isfinite(logits)
+    clipped = np.clip(np.where(good, logits, 0.0), -LOGIT_CLIP, LOGIT_CLIP)
+    counts = np.rint(clipped.astype(np.float64) / LOGIT_STEP).astype(np.int16)
+    return np.where(good, counts, np.int16(LOGIT_NODATA)).astype(np.int16)
+
+
+def decode_logits(stored: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Stored logits as float32, NaN where not observed."""
+    return np.where(stored == LOGIT_NODATA, np.float32(np.nan), stored.astype(np.float32) * np.float32(LOGIT_STEP))

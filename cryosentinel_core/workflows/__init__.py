@@ -1,0 +1,1 @@
+"""Corridors: open doors, call rooms, save."""

@@ -1,0 +1,132 @@
+"""One tile from stack to logits: the job that threads and clusters run.
+
+A tile asks for every window that touches its core cells, also those that reach into its neighbours: a window's logits are the
+same whoever asks, so the pixels on both sides of a seam get the same sum of the same windows in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosentinel_core.io.mosaic import LOGIT_LAYER, write_layer
+from cryosentinel_core.io.stack import read_stack
+from cryosentinel_core.io.workspace import is_current, write_json
+from cryosentinel_core.lattice import Cell, Grid, Tile, hull_of_cells, mask_of_cells, windows_touching
+from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.scene import Stack
+from cryosentinel_core.segmenter import Segmenter
+from cryosentinel_core.settings import PredictSettings
+from cryosentinel_core.units import CELL_PX
+from cryosentinel_core.windows import LogitCanvas, batches_of, cut_chips, encode_logits, hull_of_windows, pad_batch
+from cryosentinel_core.workflows.segmenters import build_segmenter
+
+STRIP_PX: Final = 5 * CELL_PX
+"""Rows of windows held in memory together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileJob:
+    """Everything that one tile needs, as plain values.
+
+    Attributes:
+        stack: Folder of the year's stack.
+        stack_tile_cells: Cells along a tile of that stack.
+        tile: What to do.
+        cells: Its core cells.
+        part: Final name of the tile's logits; the record lies beside it with the suffix `.json`.
+        settings: Of prediction.
+        provenance: Digest of settings and inputs.
+    """
+
+    stack: Path
+    stack_tile_cells: int
+    tile: Tile
+    cells: tuple[Cell, ...]
+    part: Path
+    settings: PredictSettings
+    provenance: Provenance
+
+    @property
+    def record(self) -> Path:
+        """The record beside the part."""
+        return self.part.with_suffix(".json")
+
+    @property
+    def is_done(self) -> bool:
+        """True if the part on disk is the one asked for."""
+        return is_current(self.record, self.provenance, self.part)
+
+
+def segment_tile(job: TileJob) -> dict[str, int]:
+    """Write the logits of one tile's core cells; does nothing if they are there.
+
+    Returns:
+        Counts: windows segmented and skipped, pixels observed.
+    """
+    if job.is_done:
+        return {"n_windows": 0, "n_skipped": 0, "n_reused": 1}
+    segmenter = build_segmenter(job.settings)
+    stride = job.settings.stride_px if segmenter.blended else CELL_PX
+    logits, counts = segment_cells(job.stack, job.stack_tile_cells, job.cells, segmenter, stride)
+    hull = hull_of_cells(job.cells)
+    write_layer(job.part, hull, LOGIT_LAYER, job.provenance.as_tags(), lambda strip: logits[strip.slices_in(hull)])
+    write_json(job.record, {**job.provenance.as_dict(), "counts": counts})
+    return {**counts, "n_reused": 0}
+
+
+def segment_cells(
+    stack_folder: Path, stack_tile_cells: int, cells: tuple[Cell, ...], segmenter: Segmenter, stride: int
+) -> tuple[NDArray[np.int16], dict[str, int]]:
+    """Stored logits of some cells of one zone.
+
+    Returns:
+        (H, W) int16 on the cells' hull, nodata outside the cells and where nothing was observed; and counts of windows.
+    """
+    hull = hull_of_cells(cells)
+    canvas = LogitCanvas(hull, segmenter.window_px, blended=segmenter.blended)
+    valid = np.zeros(hull.shape, dtype=bool)
+    addresses = windows_touching(cells, stride)
+    counts = {"n_windows": 0, "n_skipped": 0}
+    for run in _strips(addresses):
+        grid = hull_of_windows(hull.epsg, run, segmenter.window_px, segmenter.halo_px)
+        stack = read_stack(stack_folder, hull.epsg, grid, tile_cells=stack_tile_cells)
+        shared = stack.grid.intersection(hull)
+        if shared is not None:
+            valid[shared.slices_in(hull)] |= stack.valid[shared.slices_in(stack.grid)]
+        wanted = [address for address in run if _is_observed(stack, address, segmenter.window_px)]
+        counts["n_windows"] += len(wanted)
+        counts["n_skipped"] += len(run) - len(wanted)
+        for address, window in segment_windows(segmenter, stack, wanted):
+            canvas.add(address, window)
+    return encode_logits(canvas.mean(), valid & mask_of_cells(cells, hull)), counts
+
+
+def segment_windows(
+    segmenter: Segmenter, stack: Stack, addresses: list[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], NDArray[np.float32]]]:
+    """Each window's logits, in order; the last batch is padded to the batch size."""
+    for batch in batches_of(addresses, segmenter.batch_size):
+        chips = pad_batch(cut_chips(stack, batch, segmenter.window_px, segmenter.halo_px), segmenter.batch_size)
+        logits = segmenter.segment(chips)
+        yield from zip(batch, logits[: len(batch)], strict=True)
+
+
+def _strips(addresses: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """Sorted addresses in runs whose rows fall into the same strip of the lattice."""
+    for _, run in groupby(addresses, key=lambda address: address[0] // STRIP_PX):
+        yield list(run)
+
+
+def _is_observed(stack: Stack, address: tuple[int, int], size_px: int) -> bool:
+    """True if a window holds at least one pixel with data."""
+    window = Grid(epsg=stack.grid.epsg, row=address[0], col=address[1], height=size_px, width=size_px)
+    rows, cols = window.slices_in(stack.grid)
+    seen: Any = stack.s2[:, rows, cols].any()
+    return bool(seen)

@@ -1,0 +1,56 @@
+"""From `--model` to a segmenter: the water index, or a network whose rooms are opened only now."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, Literal
+
+from cryosentinel_core.segmenter import Segmenter
+from cryosentinel_core.settings import WATER_INDEX, PredictSettings
+
+DEFAULT_BATCH_SIZE: Final = 8
+"""Windows per call where nothing else is asked for; batches of 2 to 8 round alike on a CPU."""
+
+
+def build_segmenter(settings: PredictSettings) -> Segmenter:
+    """The segmenter that some settings name; built once a process.
+
+    Raises:
+        ModelError: If the weights cannot be had, read or built.
+    """
+    return _build(
+        settings.model,
+        settings.device,
+        settings.precision,
+        settings.batch_size,
+        settings.tta,
+        settings.weights,
+        settings.threads,
+    )
+
+
+@lru_cache(maxsize=2)
+def _build(
+    model: str,
+    device: str,
+    precision: Literal["auto", "float32", "bf16"],
+    batch_size: int | None,
+    tta: bool,
+    weights: Literal["model", "ema"],
+    threads: int,
+) -> Segmenter:
+    if model == WATER_INDEX:
+        from cryosentinel_core.water_index import WaterIndex
+
+        return WaterIndex()
+    from cryosentinel_core.io.model_files import load_segmenter, resolve_model
+
+    return load_segmenter(
+        resolve_model(model),
+        device=device,
+        precision=precision,
+        batch_size=batch_size or DEFAULT_BATCH_SIZE,
+        tta=tta,
+        weights=weights,
+        threads=threads,
+    )

@@ -1,0 +1,125 @@
+"""The command line: light, documented, and plain about mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cryosentinel_cli.main import cli
+
+HEAVY = ("torch", "rasterio", "geopandas", "pandas", "numpy", "pydantic", "matplotlib", "scipy", "shapely")
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cryosentinel_cli", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100"},
+        check=False,
+    )
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom cryosentinel_cli.main import cli\n"
+        "result = CliRunner().invoke(cli, ['--help'])\nassert result.exit_code == 0, result.output\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in sorted(group.commands.items()):
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(cli), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_teaches(path: tuple[str, ...], command: click.Command) -> None:
+    assert command.help
+    if isinstance(command, click.Group):
+        return
+    assert "cryosentinel " in command.help, "help without an example"
+    flags = {flag for parameter in command.params for flag in parameter.opts}
+    assert {"--workspace", "-w", "--config", "--verbose", "-v", "--quiet", "-q", "--json"} <= flags
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, f"{parameter.opts} says nothing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["change", "2023", "2017"], "ascend"),
+        (["change", "2023", "2023"], "ascend"),
+        (["change", "2023"], "at least 2 years"),
+        (["predict"], "at least 1 year"),
+        (["predict", "--year", "1999"], "no year of Sentinel-2"),
+        (["predict", "--year", "2023", "--overlap", "0.3"], "'0.3' is not one of"),
+        (["predict", "--year", "2023", "--batch-size", "many"], "neither auto nor a number"),
+        (["change", "--lakes", "2010=a.shp"], "YEAR=FILE@30m"),
+        (["change", "--lakes", "2010=a.shp@30m"], "at least 2 inventories"),
+        (["nonsense"], "No such command"),
+    ],
+)
+def test_wrong_usage_exits_2(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_known_failures_exit_1_with_a_hint_and_no_traceback(tmp_path: Path) -> None:
+    done = run("predict", "--aoi", "nowhere.geojson", "--year", "2023", "--model", "water-index", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no file and no region named 'nowhere.geojson'")
+    assert "try: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_aoi_in_an_empty_workspace(tmp_path: Path) -> None:
+    done = run("change", "2017", "2023", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "say which with --aoi" in done.stderr
+
+
+def test_settings_file_is_merged_and_checked(tmp_path: Path) -> None:
+    (tmp_path / "cryosentinel.toml").write_text('season = "09-30:07-01"\n')
+    done = run("predict", "--aoi", "ile_alatau", "--year", "2023", cwd=tmp_path)
+    assert (done.returncode, "ends before it begins" in done.stderr) == (1, True)
+    done = run("predict", "--aoi", "nowhere", "--year", "2023", "--season", "07-01:08-31", cwd=tmp_path)
+    assert "no region named 'nowhere'" in done.stderr, "the flag wins over the file"
+    (tmp_path / "cryosentinel.toml").write_text("seeson = 1\n")
+    done = run("predict", "--aoi", "ile_alatau", "--year", "2023", cwd=tmp_path)
+    assert (done.returncode, "unknown keys seeson" in done.stderr) == (1, True)
+    (tmp_path / "cryosentinel.toml").write_text("years = [2023\n")
+    assert "is not TOML" in run("predict", "--aoi", "ile_alatau", cwd=tmp_path).stderr
+
+
+def test_regions_as_json() -> None:
+    result = CliRunner().invoke(cli, ["regions", "--json"])
+    assert json.loads(result.stdout)["regions"]["ile_alatau"]["west"] == 76.5
+
+
+def test_doctor_says_what_there_is(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["doctor", "--offline", "--json", "-w", str(tmp_path)])
+    data = json.loads(result.stdout)
+    assert data["gdal drivers"].endswith("COG")
+    assert data["workspace writable"] is True
+    assert "Earth Search" not in data

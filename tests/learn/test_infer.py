@@ -1,0 +1,258 @@
+"""The network as a segmenter: standardising, batches, flips, radar, precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from cryosentinel_core.errors import ModelError, NonFiniteOutput
+from cryosentinel_core.learn import infer
+from cryosentinel_core.learn.infer import NetworkSegmenter, choose_precision, make_probe, standardise
+from cryosentinel_core.learn.model import load_network
+from cryosentinel_core.learn.synthetic import make_random_weights
+from cryosentinel_core.model_spec import MODALITIES, PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
+from cryosentinel_core.segmenter import ChipBatch, Segmenter
+
+SPEC = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=16)
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, torch.Tensor]:
+    return make_random_weights(SPEC, seed=2)
+
+
+def make_segmenter(weights: dict[str, torch.Tensor], **settings: Any) -> NetworkSegmenter:
+    defaults: dict[str, Any] = {"device": "cpu", "precision": "float32", "batch_size": 3, "tta": False, "threads": 1}
+    return NetworkSegmenter(
+        load_network(SPEC, {key: value.clone() for key, value in weights.items()}),
+        normalisation=PUBLISHED_NORMALISATION,
+        name="tiny-00000000",
+        sha256="0" * 64,
+        recipe=PUBLISHED_RECIPE,
+        **{**defaults, **settings},
+    )
+
+
+def make_batch(n: int, *, radar: bool = True, seed: int = 0) -> ChipBatch:
+    rng = np.random.default_rng(seed)
+    flat = np.zeros((n, 224, 224), np.float32)
+    return ChipBatch(
+        s2=rng.integers(1, 6000, (n, 12, 224, 224)).astype(np.uint16),
+        s1=rng.normal(-12, 4, (n, 2, 224, 224)).astype(np.float32) if radar else None,
+        dem=rng.normal(4000, 300, (n, 1, 224, 224)).astype(np.float32),
+        valid=np.ones((n, 224, 224), bool),
+        shadow=flat,
+        snow=flat,
+        water=flat,
+        addresses=np.zeros((n, 2), np.int64),
+    )
+
+
+def take(batch: ChipBatch, rows: list[int]) -> ChipBatch:
+    parts: dict[str, NDArray[Any] | None] = {
+        name: None if value is None else value[rows] for name, value in vars(batch).items()
+    }
+    return ChipBatch(**parts)  # type: ignore[arg-type]
+
+
+def test_standardising_by_hand() -> None:
+    batch = make_batch(1)
+    assert batch.s1 is not None
+    batch.s2[0, 0, 0, :3] = (0, 20_000, 65_535)
+    batch.s1[0, 0, 0, :3] = (np.nan, np.inf, -9.25)
+    batch.dem[0, 0, 0, :4] = (np.nan, -32_000, 9_500, 4_299.8)
+    chips = standardise(batch, PUBLISHED_NORMALISATION, torch.device("cpu"))
+    assert list(chips) == list(MODALITIES)
+    np.testing.assert_allclose(chips["S2L2A"][0, 0, 0, :3], (np.array([0, 16_000, 16_000]) - 857.6) / 626.3, rtol=1e-6)
+    np.testing.assert_allclose(chips["S1GRD"][0, 0, 0, :3], [(-25 + 9.25) / 5.9, (-25 + 9.25) / 5.9, 0], atol=1e-6)
+    np.testing.assert_allclose(
+        chips["DEM"][0, 0, 0, :4], (np.array([-500, -500, 9_000, 4_299.8]) - 4_299.8) / 901.0, atol=1e-5
+    )
+    wanted = (batch.s2[0, 11].clip(0, 16_000) - 2217.2) / 851.3
+    np.testing.assert_allclose(chips["S2L2A"][0, 11], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_stored_chips_are_left_as_they_are(weights: dict[str, torch.Tensor]) -> None:
+    batch = make_batch(2)
+    before = {name: np.copy(value) for name, value in vars(batch).items()}
+    make_segmenter(weights).segment(batch)
+    for name, value in vars(batch).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_window_has_the_same_bits_in_any_company(weights: dict[str, torch.Tensor]) -> None:
+    segmenter = make_segmenter(weights, tta=True)
+    batch = make_batch(5)
+    whole = segmenter.segment(batch)
+    assert whole.shape == (5, 224, 224)
+    assert whole.dtype == np.float32
+    assert whole.std() > 0.1
+    for rows in ([4], [3, 1], [4, 3, 2, 1, 0]):
+        np.testing.assert_array_equal(segmenter.segment(take(batch, rows)), whole[rows])
+
+
+def test_batch_sizes_and_threads_differ_by_rounding_only(weights: dict[str, torch.Tensor]) -> None:
+    batch = make_batch(3)
+    wanted = make_segmenter(weights).segment(batch)
+    for settings in ({"batch_size": 1}, {"batch_size": 2}, {"threads": 2}):
+        found = make_segmenter(weights, **settings).segment(batch)
+        assert np.abs(found - wanted).max() < 1e-4 * wanted.std()
+
+
+def test_flips_are_averaged_in_logits(weights: dict[str, torch.Tensor]) -> None:
+    batch = make_batch(1)
+    plain = make_segmenter(weights)
+    total = np.zeros((224, 224), np.float64)
+    for axes in ((), (-1,), (-2,), (-2, -1)):
+        flipped = ChipBatch(
+            **{
+                name: value if name == "addresses" or value is None else np.ascontiguousarray(np.flip(value, axes))
+                for name, value in vars(batch).items()
+            }
+        )
+        total += np.flip(plain.segment(flipped)[0], axes)
+    found = make_segmenter(weights, tta=True).segment(batch)[0]
+    np.testing.assert_allclose(found, total / 4, atol=1e-4)
+    assert np.abs(found - plain.segment(batch)[0]).max() > 1e-3
+
+
+def test_flipped_chips_give_flipped_logits_exactly(weights: dict[str, torch.Tensor]) -> None:
+    batch = make_batch(1)
+    flipped = ChipBatch(
+        **{
+            name: value if name == "addresses" or value is None else np.ascontiguousarray(value[..., ::-1])
+            for name, value in vars(batch).items()
+        }
+    )
+    segmenter = make_segmenter(weights, tta=True)
+    np.testing.assert_allclose(segmenter.segment(flipped)[0][:, ::-1], segmenter.segment(batch)[0], atol=1e-4)
+
+
+def test_without_radar_the_encoder_runs_on_what_there_is(weights: dict[str, torch.Tensor]) -> None:
+    segmenter = make_segmenter(weights)
+    batch = make_batch(3)
+    assert batch.s1 is not None
+    absent = segmenter.segment(replace(batch, s1=None))
+    chips = standardise(batch, PUBLISHED_NORMALISATION, torch.device("cpu"))
+    with torch.inference_mode():
+        wanted = segmenter.network({"S2L2A": chips["S2L2A"], "DEM": chips["DEM"]}).numpy()
+    np.testing.assert_allclose(absent, wanted, atol=1e-4)
+    s1 = batch.s1.copy()
+    s1[1] = np.nan  # one window of the batch has no radar at all
+    mixed = segmenter.segment(replace(batch, s1=s1))
+    full = segmenter.segment(batch)
+    np.testing.assert_array_equal(mixed[1], absent[1])
+    np.testing.assert_array_equal(mixed[[0, 2]], full[[0, 2]])
+    assert np.abs(full[1] - absent[1]).max() > 1e-3
+
+
+def test_one_missing_pixel_does_not_spread(weights: dict[str, torch.Tensor]) -> None:
+    batch = make_batch(1)
+    assert batch.s1 is not None
+    batch.s1[0, :, 5, 5] = np.nan
+    batch.dem[0, :, 100, 100] = np.nan
+    assert np.isfinite(make_segmenter(weights).segment(batch)).all()
+
+
+def test_values_not_finite_are_an_error(weights: dict[str, torch.Tensor]) -> None:
+    segmenter = make_segmenter(weights)
+    with torch.no_grad():
+        segmenter.network.head.head[2].bias.fill_(float("nan"))  # type: ignore[union-attr,operator]
+    with pytest.raises(NonFiniteOutput) as caught:
+        segmenter.segment(make_batch(1))
+    assert "50176" in caught.value.message
+
+
+def test_threads_are_put_back(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    segmenter = make_segmenter(weights, threads=before + 1)
+    seen: list[int] = []
+    monkeypatch.setattr(segmenter, "_forward", lambda chips: seen.append(torch.get_num_threads()) or chips["DEM"][:, 0])
+    segmenter.segment(make_batch(1))
+    assert seen == [before + 1]
+    assert torch.get_num_threads() == before
+
+
+def test_memory_shortage_halves_the_batch(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter = make_segmenter(weights, batch_size=4)
+    sizes: list[int] = []
+
+    def forward(chips: dict[str, torch.Tensor]) -> torch.Tensor:
+        sizes.append(len(chips["DEM"]))
+        if len(chips["DEM"]) > 1:
+            raise torch.cuda.OutOfMemoryError("no room")
+        return chips["DEM"][:, 0]
+
+    monkeypatch.setattr(segmenter, "_forward", forward)
+    batch = make_batch(3)
+    logits = segmenter.segment(batch)
+    assert sizes == [4, 2, 1, 1, 1]
+    assert segmenter.batch_size == 1
+    np.testing.assert_allclose(logits, (batch.dem[:, 0] - 4299.8) / 901.0, atol=1e-5)
+
+
+def test_bf16_errs_no_more_than_the_published_decoder_in_bf16(weights: dict[str, torch.Tensor]) -> None:
+    batch = make_batch(2)
+    segmenter = make_segmenter(weights)
+    exact = segmenter.segment(batch)
+    rough = make_segmenter(weights, precision="bf16").segment(batch)
+    chips = standardise(batch, PUBLISHED_NORMALISATION, torch.device("cpu"))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        plain = segmenter.network.forward_plain(chips).float().numpy()
+
+    def error(logits: NDArray[np.float32]) -> float:
+        return float(np.sqrt(np.square(logits - exact).mean()) / exact.std())
+
+    assert 1e-6 < error(rough) < 1.25 * error(plain)
+    assert error(rough) < 0.1
+
+
+def test_automatic_precision(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    network = load_network(SPEC, weights)
+    monkeypatch.setattr(infer, "has_bf16", lambda device: False)
+    assert choose_precision(network, torch.device("cpu")) == "float32"
+    monkeypatch.setattr(infer, "has_bf16", lambda device: True)
+    assert choose_precision(network, torch.device("cpu")) == "bf16"
+    monkeypatch.setattr(infer, "BF16_TOLERANCE", 1e-9)
+    assert choose_precision(network, torch.device("cpu")) == "float32"
+
+
+def test_the_probe_is_fixed() -> None:
+    a, b = (make_probe(MODALITIES, torch.device("cpu")) for _ in range(2))
+    assert all(torch.equal(a[name], b[name]) for name in MODALITIES)
+    assert a["S2L2A"].shape == (1, 12, 224, 224)
+
+
+def test_protocol_and_digest(weights: dict[str, torch.Tensor]) -> None:
+    segmenter = make_segmenter(weights)
+    assert isinstance(segmenter, Segmenter)
+    assert (segmenter.window_px, segmenter.halo_px, segmenter.blended) == (224, 0, True)
+    assert segmenter.recipe == PUBLISHED_RECIPE
+    assert segmenter.digest == make_segmenter(weights, batch_size=1).digest
+    assert segmenter.digest != make_segmenter(weights, tta=True).digest
+    assert segmenter.digest != make_segmenter(weights, precision="bf16").digest
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"threads": 0}, {"device": "abacus"}])
+def test_settings_that_cannot_be(weights: dict[str, torch.Tensor], wrong: dict[str, Any]) -> None:
+    with pytest.raises(ModelError):
+        make_segmenter(weights, **wrong)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(weights: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(ModelError, match="no GPU"):
+        make_segmenter(weights, device="cuda")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_equals_cpu(weights: dict[str, torch.Tensor]) -> None:
+    batch = make_batch(2)
+    exact = make_segmenter(weights).segment(batch)
+    found = make_segmenter(weights, device="cuda").segment(batch)
+    assert np.abs(found - exact).max() < 1e-3 * exact.std()
