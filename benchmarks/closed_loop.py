@@ -47,7 +47,8 @@ def run_seed(seed: int, folder: Path, size_km: float, model: str) -> dict[str, A
     """One seed's lakes, events and scores."""
     catalogue = folder / "catalogue"
     began = time.perf_counter()
-    simulate(catalogue, SimulateSettings(seed=seed, size_km=size_km, years=YEARS))
+    if not (catalogue / "catalog.json").exists():
+        simulate(catalogue, SimulateSettings(seed=seed, size_km=size_km, years=YEARS))
     simulated = time.perf_counter()
     area = load_area(str(catalogue / "aoi.geojson"))
     home = Workspace(folder / "workspace")
@@ -246,7 +247,7 @@ def report(results: list[dict[str, Any]]) -> str:
     events = pd.DataFrame([row for result in results for row in result["events"]])
     pixels = pd.DataFrame([row for result in results for row in result["pixels"]])
     large = lakes[lakes.true_m2 >= MIN_M2]
-    single = lakes[lakes.found & (lakes.alone == True) & (lakes.true_m2 >= MIN_M2)].copy()  # noqa: E712
+    single = lakes[lakes.found & (lakes.alone.astype(str) == "True") & (lakes.true_m2 >= MIN_M2)].copy()
     single["error"] = (single.area_m2 - single.true_m2) / single.true_m2
     single["inside"] = (single.area_m2 - single.true_m2).abs() <= 1.96 * single.sigma_m2
     lines = ["| measure | value |", "|---|---|"]
@@ -273,11 +274,11 @@ def report(results: list[dict[str, Any]]) -> str:
     big, none = pair[pair.true_change.abs() > 0.2], pair[pair.true_change == 0]
     if "significant" in pair:
         lines.append(
-            f"| true changes over 20 % flagged significant | {int((big.significant == True).sum())} of {len(big)} |"
-        )  # noqa: E712
+            f"| true changes over 20 % flagged significant | {int((big.significant.astype(str) == 'True').sum())} of {len(big)} |"
+        )
         lines.append(
-            f"| unchanged lakes flagged significant | {int((none.significant == True).sum())} of {len(none)} |"
-        )  # noqa: E712
+            f"| unchanged lakes flagged significant | {int((none.significant.astype(str) == 'True').sum())} of {len(none)} |"
+        )
         covered = pair[pair.sigma_m2.notna()]
         inside = (covered.change_m2 - (covered.true_to_m2 - covered.true_from_m2)).abs() <= 1.96 * covered.sigma_m2
         lines.append(

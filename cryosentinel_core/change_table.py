@@ -19,68 +19,20 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from cryosentinel_core.change_frames import add_pieces, as_change_frame, as_piece_frame
 from cryosentinel_core.errors import InputError
-from cryosentinel_core.lake import CHANGE_COLUMNS, SERIES_COLUMNS, TREND_COLUMNS, Reason, Status
-from cryosentinel_core.matching import Key, Match, relation_of
-from cryosentinel_core.measure import geodesic_area_m2
-from cryosentinel_core.outlines import repair_polygon
-from cryosentinel_core.significance import estimate_trend, normal_quantile, p_values, q_values
+from cryosentinel_core.lake import SERIES_COLUMNS, TREND_COLUMNS, GroundSeen, Reason, Status
+from cryosentinel_core.lake_keys import Key
+from cryosentinel_core.matching import Match, relation_of
+from cryosentinel_core.significance import estimate_trend, normal_quantile, p_values
 from cryosentinel_core.uncertainty import DEFAULT_MODEL, UncertaintyModel, change_sigma
 
 PIXEL_AREA_M2: Final = 100.0
 """Of a lattice pixel."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroundSeen:
-    """What one year saw of a piece of ground, in pixels.
-
-    Attributes:
-        land: Bare, snow-free ground.
-        lake: Water.
-        ice: Snow or ice.
-        shadow: Terrain shadow.
-        cloud: Cloud or its shadow on every date.
-        nodata: No acquisition, or not processed.
-    """
-
-    land: int = 0
-    lake: int = 0
-    ice: int = 0
-    shadow: int = 0
-    cloud: int = 0
-    nodata: int = 0
-
-    @property
-    def total(self) -> int:
-        """All pixels of the ground."""
-        return self.land + self.lake + self.ice + self.shadow + self.cloud + self.nodata
-
-    @property
-    def observed_share(self) -> float:
-        """Share seen as land or water, 0..1; 0 for no ground at all."""
-        return (self.land + self.lake) / self.total if self.total else 0.0
-
-    @property
-    def is_observed_whole(self) -> bool:
-        """True if every pixel was seen, as land or as water."""
-        return self.total > 0 and self.land + self.lake == self.total
-
-    @property
-    def reason(self) -> Reason:
-        """The commonest cause of what was not seen; `NONE` if all was."""
-        causes = {
-            Reason.ICE: self.ice,
-            Reason.SHADOW: self.shadow,
-            Reason.CLOUD: self.cloud,
-            Reason.NODATA: self.nodata,
-        }
-        most = max(causes, key=lambda cause: causes[cause])
-        return most if causes[most] else Reason.NONE
-
-
-SeenBy = Callable[[int, BaseGeometry, int], GroundSeen]
-"""(year, ground in EPSG:4326, pixels to grow it by) -> what that year saw of it."""
+SeenBy = Callable[[BaseGeometry, int], Mapping[int, GroundSeen]]
+"""(ground in EPSG:4326, pixels to grow it by) -> what each year saw of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,11 +154,11 @@ def compare_years(
                 continue
             rows.append({**row, **trend})
             if row["status"] != Status.UNOBSERVED:
-                _add_pieces(pieces, row, history[year_from].outline, history[year_to].outline)
+                add_pieces(pieces, row, history[year_from].outline, history[year_to].outline)
     return ChangeTables(
-        change=_as_change_frame(rows, comparison),
-        gained=_as_piece_frame(pieces["gained"]),
-        lost=_as_piece_frame(pieces["lost"]),
+        change=as_change_frame(rows, comparison.pairs),
+        gained=as_piece_frame(pieces["gained"]),
+        lost=as_piece_frame(pieces["lost"]),
         series=pd.DataFrame(series, columns=list(SERIES_COLUMNS)),
     )
 
@@ -219,6 +171,7 @@ def _history(
     ground = _as_one(np.array(list(outlines.values()), dtype=object))
     if ground.is_empty and match.place is not None:
         ground = match.place
+    seen = seen_by(ground, 1)
     history = {}
     for year in comparison.years:
         table = tables[year]
@@ -236,7 +189,7 @@ def _history(
             elevation_m=float(table.elevation_m[rows[0]]) if rows else np.nan,
             day_of_year=float(day if np.isfinite(day) else table.typical_day),
             outline=outlines[year],
-            seen=seen_by(year, ground, 1),
+            seen=seen[year],
         )
     return ground, history
 
@@ -310,7 +263,7 @@ def _look_where_absent(first: LakeInYear, second: LakeInYear, seen_by: SeenBy) -
     spots = {}
     for absent, present in ((first, second), (second, first)):
         if not absent.n_outlines and present.n_outlines:
-            spots[absent.year] = seen_by(absent.year, present.outline, 0)
+            spots[absent.year] = seen_by(present.outline, 0)[absent.year]
     return spots
 
 
@@ -374,60 +327,6 @@ def _series_rows(
         )
     trend = estimate_trend(comparison.years, values, comparison.confidence)
     return dict(zip(TREND_COLUMNS, (trend.slope, trend.low, trend.high), strict=True))
-
-
-def _add_pieces(
-    pieces: dict[str, list[dict[str, Any]]], row: dict[str, Any], before: BaseGeometry, after: BaseGeometry
-) -> None:
-    """Add the ground that a lake gained and lost."""
-    for name, piece in (("gained", shapely.difference(after, before)), ("lost", shapely.difference(before, after))):
-        polygons = repair_polygon(piece) if not piece.is_empty else piece
-        area = geodesic_area_m2(polygons)
-        if area > 0:
-            pieces[name].append(
-                {"lake_key": row["lake_key"], "pair": row["pair"], "area_m2": area, "geometry": polygons}
-            )
-
-
-def _as_change_frame(rows: list[dict[str, Any]], comparison: Comparison) -> gpd.GeoDataFrame:
-    """The table with q-values, in order of pairs and keys, with one type a column."""
-    names = list(CHANGE_COLUMNS) + (list(TREND_COLUMNS) if len(comparison.years) > 2 else [])
-    rank = {f"{a}-{b}": number for number, (a, b) in enumerate(comparison.pairs)}
-    rows = sorted(rows, key=lambda row: (rank[row["pair"]], row["lake_key"]))
-    adjusted = q_values(np.array([row["p"] for row in rows], dtype=float))
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names}
-    columns["q_value"] = adjusted
-    frame = pd.DataFrame(columns, columns=names)
-    for name in names:
-        if name == "significant":
-            frame[name] = pd.array(columns[name], dtype="boolean")
-        elif name in _TEXT:
-            frame[name] = frame[name].astype(str)
-        elif name in ("year_from", "year_to"):
-            frame[name] = frame[name].astype("int64")
-        elif name == "touches_edge":
-            frame[name] = frame[name].astype(bool)
-        else:
-            frame[name] = frame[name].astype("float64")
-    return gpd.GeoDataFrame(
-        frame, geometry=gpd.GeoSeries([row["geometry"] for row in rows], crs="EPSG:4326"), crs="EPSG:4326"
-    )
-
-
-_TEXT: Final = ("lake_key", "aliases", "pair", "status", "reason", "lake_ids_from", "lake_ids_to")
-
-
-def _as_piece_frame(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
-    """Gained or lost ground in order of pairs and keys."""
-    rows = sorted(rows, key=lambda row: (row["pair"], row["lake_key"]))
-    columns = {
-        "lake_key": pd.Series([row["lake_key"] for row in rows], dtype="str"),
-        "pair": pd.Series([row["pair"] for row in rows], dtype="str"),
-        "area_m2": pd.Series([row["area_m2"] for row in rows], dtype="float64"),
-    }
-    return gpd.GeoDataFrame(
-        columns, geometry=gpd.GeoSeries([row["geometry"] for row in rows], crs="EPSG:4326"), crs="EPSG:4326"
-    )
 
 
 def _as_one(outlines: NDArray[np.object_]) -> BaseGeometry:

@@ -18,7 +18,7 @@ from cryosentinel_core.errors import InputError
 from cryosentinel_core.lattice import Grid
 
 _INVENTORY: Final = re.compile(
-    r"^(?P<year>\d{4})=(?P<path>.+?)(\[(?P<column>[^\[\]=]+)=(?P<value>[^\[\]]*)\])?@(?P<metres>\d+(\.\d+)?)\s*m?$"
+    r"^(?P<year>\d{4})=(?P<path>.+?)(\?(?P<column>[^?=@]+)=(?P<value>[^?@]*))?@(?P<metres>\d+(\.\d+)?)\s*m?$"
 )
 
 LAKE_COLUMNS: Final = (
@@ -106,6 +106,54 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroundSeen:
+    """What one year saw of a piece of ground, in pixels.
+
+    Attributes:
+        land: Bare, snow-free ground.
+        lake: Water.
+        ice: Snow or ice.
+        shadow: Terrain shadow.
+        cloud: Cloud or its shadow on every date.
+        nodata: No acquisition, or not processed.
+    """
+
+    land: int = 0
+    lake: int = 0
+    ice: int = 0
+    shadow: int = 0
+    cloud: int = 0
+    nodata: int = 0
+
+    @property
+    def total(self) -> int:
+        """All pixels of the ground."""
+        return self.land + self.lake + self.ice + self.shadow + self.cloud + self.nodata
+
+    @property
+    def observed_share(self) -> float:
+        """Share seen as land or water, 0..1; 0 for no ground at all."""
+        return (self.land + self.lake) / self.total if self.total else 0.0
+
+    @property
+    def is_observed_whole(self) -> bool:
+        """True if every pixel was seen, as land or as water."""
+        return self.total > 0 and self.land + self.lake == self.total
+
+    @property
+    def reason(self) -> Reason:
+        """The commonest cause of what was not seen; `NONE` if all was."""
+        causes = {
+            Reason.ICE: self.ice,
+            Reason.SHADOW: self.shadow,
+            Reason.CLOUD: self.cloud,
+            Reason.NODATA: self.nodata,
+        }
+        most = max(causes, key=lambda cause: causes[cause])
+        return most if causes[most] else Reason.NONE
+
+
+@dataclass(frozen=True, kw_only=True)
 class LakeOrigin:
     """What all lakes of one run have in common.
 
@@ -168,7 +216,7 @@ class Inventory:
 
     @classmethod
     def parse(cls, text: str) -> Inventory:
-        """The inventory of a text such as `2010=lakes.shp@30m`, or `2010=lakes.gpkg[year=2010]@30m` for a column's value.
+        """The inventory of a text such as `2010=lakes.shp@30m`, or `2010=lakes.gpkg?year=2010@30m` for a column's value.
 
         Raises:
             InputError: If the text has another form.

@@ -78,13 +78,20 @@ class Positions:
         )
 
 
-def positions_in(source: Source, grid: Grid) -> Positions:
-    """Where the pixels of a grid lie in a source."""
+def positions_in(source: Source, grid: Grid, every: int = 1) -> Positions:
+    """Where the pixels of a grid lie in a source.
+
+    Args:
+        source: The raster.
+        grid: Lattice pixels; with `every`, its height and width are multiples of that.
+        every: Side in lattice pixels of the squares whose centres are wanted; 1 for the pixels themselves.
+    """
+    at_row = np.arange(grid.height // every, dtype=np.float64) * every + (grid.row + (every - 1) / 2.0)
+    at_col = np.arange(grid.width // every, dtype=np.float64) * every + (grid.col + (every - 1) / 2.0)
     if source.epsg == grid.epsg:
-        x, y = grid.pixel_centres()
-        cols = (x - source.left) / source.step_x - 0.5
-        rows = (source.top - y) / source.step_y - 0.5
-        return Positions(rows=rows[:, None], cols=cols[None, :])
+        cols = ((at_col + 0.5) * PIXEL_M - source.left) / source.step_x - 0.5
+        rows = (source.top + (at_row + 0.5) * PIXEL_M) / source.step_y - 0.5
+        return Positions(rows=np.asarray(rows[:, None]), cols=np.asarray(cols[None, :]))
     first_row, first_col = grid.row // NODE_PX, grid.col // NODE_PX
     last_row, last_col = (grid.row + grid.height - 1) // NODE_PX + 1, (grid.col + grid.width - 1) // NODE_PX + 1
     node_x = (np.arange(first_col, last_col + 1) * NODE_PX + 0.5) * PIXEL_M
@@ -95,16 +102,18 @@ def positions_in(source: Source, grid: Grid) -> Positions:
     rows = (source.top - np.asarray(y)) / source.step_y - 0.5
     if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
         raise RasterError(f"{grid} cannot be projected to EPSG:{source.epsg}", "the scene lies too far from its zone")
-    return Positions(rows=_between_nodes(rows, grid), cols=_between_nodes(cols, grid))
+    node = (first_row, first_col)
+    return Positions(rows=_between_nodes(rows, at_row, at_col, node), cols=_between_nodes(cols, at_row, at_col, node))
 
 
-def _between_nodes(nodes: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
-    """(H, W) values between lattice nodes, linear along rows, then along columns."""
-    at_row = grid.row + np.arange(grid.height)
-    at_col = grid.col + np.arange(grid.width)
-    row, col = at_row // NODE_PX - grid.row // NODE_PX, at_col // NODE_PX - grid.col // NODE_PX
-    part_row = ((at_row % NODE_PX) / NODE_PX)[:, None]
-    part_col = ((at_col % NODE_PX) / NODE_PX)[None, :]
+def _between_nodes(
+    nodes: NDArray[np.float64], at_row: NDArray[np.float64], at_col: NDArray[np.float64], first: tuple[int, int]
+) -> NDArray[np.float64]:
+    """(H, W) values between lattice nodes, linear along rows, then along columns; `first` is the first node's number."""
+    row, col = np.floor(at_row / NODE_PX).astype(np.intp), np.floor(at_col / NODE_PX).astype(np.intp)
+    part_row = (at_row / NODE_PX - row)[:, None]
+    part_col = (at_col / NODE_PX - col)[None, :]
+    row, col = row - first[0], col - first[1]
     lines = nodes[row] + (nodes[row + 1] - nodes[row]) * part_row
     return np.asarray(lines[:, col] + (lines[:, col + 1] - lines[:, col]) * part_col)
 

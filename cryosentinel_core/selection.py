@@ -16,7 +16,6 @@ import numpy as np
 import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform, unary_union
 
 from cryosentinel_core.lattice import Tile, transformer
 from cryosentinel_core.season import OCTOBER, Season
@@ -129,10 +128,14 @@ class Choice:
 @lru_cache(maxsize=512)
 def outline_of_tile(tile: Tile) -> BaseGeometry:
     """A tile's outline in EPSG:4326, its edges densified to 2.2 km."""
-    minx, miny, maxx, maxy = tile.grid.bounds
-    to_lonlat = transformer(tile.epsg, 4326)
-    dense = shapely.segmentize(shapely.box(minx, miny, maxx, maxy), 2_240.0)
-    return _cut_at_antimeridian(transform(to_lonlat.transform, dense))
+    dense = shapely.segmentize(shapely.box(*tile.grid.bounds), 2_240.0)
+    return _cut_at_antimeridian(project_geometry(dense, tile.epsg, 4326))
+
+
+def project_geometry(geometry: BaseGeometry, from_epsg: int, to_epsg: int) -> BaseGeometry:
+    """A geometry with its vertices projected; densify it first where straight edges matter."""
+    project = transformer(from_epsg, to_epsg).transform
+    return shapely.transform(geometry, lambda xy: np.column_stack(project(xy[:, 0], xy[:, 1])))
 
 
 def _cut_at_antimeridian(outline: BaseGeometry) -> BaseGeometry:
@@ -143,7 +146,7 @@ def _cut_at_antimeridian(outline: BaseGeometry) -> BaseGeometry:
     whole = shapely.transform(outline, lambda xy: np.where((xy < 0) & [True, False], xy + 360.0, xy))
     left = shapely.intersection(whole, shapely.box(0, -90, 180, 90))
     right = translate(shapely.intersection(whole, shapely.box(180, -90, 540, 90)), xoff=-360.0)
-    return unary_union([left, right])
+    return shapely.union_all([left, right])
 
 
 def share_of_tile(footprint: BaseGeometry, tile: Tile) -> float:
@@ -220,7 +223,7 @@ def _without_duplicates(tile: Tile, scenes: Sequence[Scene], rejected: dict[str,
                 rejected[scene.key] = f"the same ground of the same overpass is in {kept[-1].id}"
                 continue
             kept.append(scene)
-            covered = part if covered is None else unary_union([covered, part])
+            covered = part if covered is None else shapely.union_all([covered, part])
     return tuple(kept)
 
 
@@ -246,7 +249,9 @@ def choose_orbit(
 
     def rank(name: str) -> tuple[int, int, float, int, str]:
         years = found[name]
-        cover = min(share_of_tile(unary_union([one.footprint for one in scenes]), tile) for scenes in years.values())
+        cover = min(
+            share_of_tile(shapely.union_all([one.footprint for one in scenes]), tile) for scenes in years.values()
+        )
         passes = sum(len({scene.acquisition for scene in scenes}) for scenes in years.values())
         return -len(years), -used[name], -round(cover, 1), -passes, name
 
@@ -277,9 +282,8 @@ def select_radar(tile: Tile, scenes: Sequence[Scene], orbit: str | None) -> Choi
 def select_terrain(tile: Tile, scenes: Sequence[Scene], reach_m: float) -> Choice:
     """DEM tiles within a reach of a tile, in order of name; one for each footprint."""
     minx, miny, maxx, maxy = tile.grid.bounds
-    to_lonlat = transformer(tile.epsg, 4326)
     wide = shapely.segmentize(shapely.box(minx - reach_m, miny - reach_m, maxx + reach_m, maxy + reach_m), 2_240.0)
-    outline = _cut_at_antimeridian(transform(to_lonlat.transform, wide))
+    outline = _cut_at_antimeridian(project_geometry(wide, tile.epsg, 4326))
     near = sorted((one for one in scenes if shapely.intersects(one.footprint, outline)), key=lambda one: one.key)
     kept: dict[str, Scene] = {}
     for scene in near:

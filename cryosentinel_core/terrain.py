@@ -68,12 +68,6 @@ def halo_of_shadow(grid: Grid) -> Grid:
     return Grid(epsg=grid.epsg, row=row, col=col, height=height, width=width)
 
 
-def coarsen_dem(dem: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of 2 x 2 lattice pixels of a DEM on a grid of `halo_of_shadow`: (H/2, W/2) float32."""
-    a, b, c, d = dem[0::2, 0::2], dem[0::2, 1::2], dem[1::2, 0::2], dem[1::2, 1::2]
-    return np.asarray((a + b + c + d) * np.float32(0.25), dtype=np.float32)
-
-
 def cast_shadow(
     coarse: NDArray[np.float32], outer: Grid, grid: Grid, azimuth_deg: float, elevation_deg: float
 ) -> NDArray[np.bool_]:
@@ -83,8 +77,9 @@ def cast_shadow(
     above the ray is a shadow. Shadows are then grown by one 20 m pixel, as their edge is a mixture.
 
     Args:
-        coarse: (H/2, W/2) float32 of `coarsen_dem`; NaN (no terrain known) casts no shadow and gets none.
-        outer: The grid of the DEM that was coarsened: `halo_of_shadow(grid)`.
+        coarse: (H/2, W/2) float32, metres at the centres of the squares of 2 x 2 pixels of `outer`; NaN (no terrain known)
+            casts no shadow and gets none.
+        outer: `halo_of_shadow(grid)`.
         grid: Where the answer is wanted.
         azimuth_deg: Of the sun, clockwise from grid north (`grid_azimuth`).
         elevation_deg: Of the sun above the horizon.

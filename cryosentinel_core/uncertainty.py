@@ -63,7 +63,7 @@ class UncertaintyModel:
     reference_observations: float = 4.0
     systematic_displacement_m: float = 0.8
     no_radar_factor: float = 1.3
-    unobserved_displacement_m: float = 10.0
+    unobserved_displacement_m: float = 3.0
     systematic_change_share: float = 0.35
     registration_m: float = 2.0
 

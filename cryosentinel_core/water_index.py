@@ -5,22 +5,24 @@ Three steps, each local (nothing reaches farther than `HALO_PX`), each a functio
 1. *Seeds*: pixels that are water beyond doubt. Green over near infrared and over shortwave infrared, both relative and dark
    enough to be no snow; flat ground; outside terrain shadow; not bright in radar. Where radar is dark, darker and browner
    water passes.
-2. *Endmembers*: around each shore the near-infrared reflectance of the water inside and of the land outside, each a local
-   mean: thresholds adapt to turbid and clear lakes, to dark rock and bright scree, over a fixed neighbourhood.
-3. *Unmixing*: reflectance mixes linearly, so a shore pixel's water fraction is where it lies between the two. The logit is
-   zero at one half, and the outline at that level runs at sub-pixel position.
+2. *Endmembers*: around each shore the mean spectra of the water inside and of the land outside, and how the land varies:
+   thresholds adapt to turbid and clear lakes, to dark rock and bright scree, over a fixed neighbourhood.
+3. *Unmixing*: reflectance mixes linearly, so a shore pixel's water fraction is where it lies between the two, seen along the
+   direction that separates them best against the land's variety. The logit is zero at one half, and the outline at that
+   level runs at sub-pixel position.
 
 Sources: NDWI (McFeeters 1996, Int. J. Remote Sens. 17, 1425), MNDWI (Xu 2006, Int. J. Remote Sens. 27, 3025), snow's
 brightness in the near infrared (Hall et al. 1995, Remote Sens. Environ. 54, 127), slope, shadow and local thresholds for
 glacial lakes (Li & Sheng 2012, Int. J. Remote Sens. 33, 5194; Huggel et al. 2002, Can. Geotech. J. 39, 316), radar darkness
-(Wangchuk & Bolch 2020, Sci. Remote Sens. 2, 100008), linear unmixing (Adams et al. 1986, J. Geophys. Res. 91, 8098). The
-constants are ours, set on simulated scenes (see docs/method.md).
+(Wangchuk & Bolch 2020, Sci. Remote Sens. 2, 100008), linear unmixing (Adams et al. 1986, J. Geophys. Res. 91, 8098) by a
+matched filter (Boardman 1998, Proc. 7th JPL Airborne Earth Science Workshop). The constants are ours, set on simulated
+scenes (see docs/method.md).
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +40,9 @@ HALO_PX: Final = 64
 VERSION: Final = 1
 """Raised whenever the answer changes."""
 
-_BLUE, _GREEN, _RED, _NIR, _SWIR = (index_of_band(name) for name in ("B02", "B03", "B04", "B08", "B11"))
+_BLUE, _GREEN, _NIR, _SWIR = (index_of_band(name) for name in ("B02", "B03", "B08", "B11"))
+_SHORE: Final = tuple(index_of_band(name) for name in ("B02", "B03", "B04", "B08"))
+"""Bands at 10 m: coarser ones would blur the shore."""
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -66,10 +70,12 @@ class WaterIndexParameters:
         slope_degrees: Steepest ground under a seed.
         shadow_share: Largest share of dates in terrain shadow of a seed.
         water_share: Least share of clear dates on which the date's own index said water.
-        land_radius_px: Half side of the neighbourhood of the land endmember.
+        land_radius_px: Half side of the neighbourhood of the land's mean and covariance.
         water_radius_px: Half side of the neighbourhood of the water endmember.
         reach_px: How far from a seed a shore may lie.
-        least_contrast: Least difference of the endmembers, reflectance.
+        noise: Standard deviation of a pixel's reflectance: sensor and registration.
+        brightness_share: Standard deviation of the land's brightness as a share of it: wetness and slope.
+        land_fallback: Reflectance of land in all bands where none is near.
         steepness: Logit of a pixel that is all water: slope of logit over fraction, times one half.
         outside_logit: Logit where no seed is near.
     """
@@ -91,10 +97,12 @@ class WaterIndexParameters:
     slope_degrees: float = 14.0
     shadow_share: float = 0.6
     water_share: float = 0.3
-    land_radius_px: int = 5
+    land_radius_px: int = 12
     water_radius_px: int = 7
     reach_px: int = 2
-    least_contrast: float = 0.03
+    noise: float = 0.002
+    brightness_share: float = 0.3
+    land_fallback: float = 0.2
     steepness: float = 8.0
     outside_logit: float = -8.0
 
@@ -153,9 +161,7 @@ class WaterIndex:
         reflectance = batch.s2[index].astype(np.float32) / np.float32(REFLECTANCE_SCALE)
         radar = None if batch.s1 is None else batch.s1[index]
         valid = batch.valid[index]
-        seeds = self.find_seeds(
-            reflectance, radar, batch.dem[index, 0], batch.shadow[index], batch.water[index], valid
-        )
+        seeds = self.find_seeds(reflectance, radar, batch.dem[index, 0], batch.shadow[index], batch.water[index], valid)
         logits = self.unmix_shores(reflectance, seeds, valid)
         return np.asarray(np.where(valid, logits, self.parameters.outside_logit), dtype=np.float32)
 
@@ -196,6 +202,10 @@ class WaterIndex:
     def unmix_shores(self, reflectance: Array, seeds: Mask, valid: Mask) -> Array:
         """Logits from water fractions between local endmembers.
 
+        Around each shore pixel the mean spectra of the water inside and of the land outside, and the land's covariance, come from
+        fixed neighbourhoods. The fraction is the pixel's place between the two means along the direction that separates them best
+        against the land's own variety (a matched filter): brightness, which wet shores and slopes change, counts as variety.
+
         Args:
             reflectance: (12, H, W), 0..1.
             seeds: (H, W) bool.
@@ -205,20 +215,42 @@ class WaterIndex:
             (H, W) float32 logits, zero where half a pixel is water.
         """
         p = self.parameters
-        nir = reflectance[_NIR]
-        near = ndimage.binary_dilation(seeds, structure=np.ones((3, 3)), iterations=p.reach_px)
+        logits = np.full(seeds.shape, p.outside_logit, dtype=np.float32)
+        if not seeds.any():
+            return logits
+        square = np.ones((3, 3), dtype=bool)
+        near = ndimage.binary_dilation(seeds, structure=square, iterations=p.reach_px)
         core = ndimage.binary_erosion(seeds)
-        water = local_mean(nir, core, p.water_radius_px)
-        water = np.where(np.isnan(water), local_mean(nir, seeds, p.water_radius_px), water)
-        outside = ~ndimage.binary_dilation(seeds, structure=np.ones((3, 3)), iterations=p.reach_px) & valid
-        land = local_mean(nir, outside, p.land_radius_px)
-        land = np.where(np.isnan(land), np.float32(0.2), land)
-        contrast = np.maximum(land - water, p.least_contrast)
-        fraction = np.clip((land - nir) / contrast, 0.0, 1.0)
-        logits = 2.0 * p.steepness * (fraction - 0.5)
-        deep = core & (fraction > 0.5)
-        logits = np.where(deep, np.maximum(logits, p.steepness / 2.0), logits)
-        return np.asarray(np.where(near & np.isfinite(logits), logits, p.outside_logit), dtype=np.float32)
+        land = ~near & valid & (reflectance[_BLUE] < p.blue_seed)
+        bands = [reflectance[band].astype(np.float64) for band in _SHORE]
+        water_mean = np.stack([_filled_mean(band, core, seeds, p.water_radius_px)[near] for band in bands], axis=-1)
+        means = [local_mean(band, land, p.land_radius_px).astype(np.float64) for band in bands]
+        land_mean = np.stack([mean[near] for mean in means], axis=-1)
+        has_land = np.isfinite(land_mean).all(axis=-1)
+        land_mean = np.where(has_land[:, None], land_mean, p.land_fallback)
+        covariance = np.empty((land_mean.shape[0], len(bands), len(bands)))
+        for one in range(len(bands)):
+            for other in range(one, len(bands)):
+                product = local_mean(bands[one] * bands[other], land, p.land_radius_px)[near]
+                joint = np.nan_to_num(product - land_mean[:, one] * land_mean[:, other])
+                covariance[:, one, other] = covariance[:, other, one] = np.where(has_land, joint, 0.0)
+        covariance += p.noise**2 * np.eye(len(bands))
+        covariance += p.brightness_share**2 * land_mean[:, :, None] * land_mean[:, None, :]
+        apart = water_mean - land_mean
+        direction = np.linalg.solve(covariance, apart[..., None])[..., 0]
+        pixels = np.stack([band[near] for band in bands], axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            fraction = (direction * (pixels - land_mean)).sum(axis=-1) / (direction * apart).sum(axis=-1)
+        fraction = np.clip(np.nan_to_num(fraction, nan=0.0), 0.0, 1.0)
+        shore = 2.0 * p.steepness * (fraction - 0.5)
+        logits[near] = np.where(core[near], np.maximum(shore, p.steepness / 2.0), shore)
+        return logits
+
+
+def _filled_mean(values: NDArray[np.float64], first: Mask, second: Mask, radius_px: int) -> NDArray[np.float64]:
+    """Local mean over the first mask, over the second where the first holds nowhere near."""
+    mean = local_mean(values, first, radius_px)
+    return np.where(np.isnan(mean), local_mean(values, second, radius_px), mean).astype(np.float64)
 
 
 def normalised_difference(first: Array, second: Array) -> Array:
@@ -235,7 +267,7 @@ def smooth_db(backscatter: Array) -> Array:
         return np.asarray(10.0 * np.log10(local_mean(power, np.isfinite(backscatter), 1)), dtype=np.float32)
 
 
-def local_mean(values: Array, mask: Mask, radius_px: int) -> Array:
+def local_mean(values: NDArray[np.floating[Any]], mask: Mask, radius_px: int) -> Array:
     """Mean over the square of 2 radius + 1 pixels of the values where a mask holds; NaN where it holds nowhere.
 
     Args:

@@ -20,16 +20,6 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture(scope="session")
-def small_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A simulated catalogue of 3 x 3 km in 2017 and 2023; tests read it and never write to it."""
-    from cryosentinel_core.simulate import SimulateSettings, simulate
-
-    folder = tmp_path_factory.mktemp("small-catalogue")
-    simulate(folder, SimulateSettings(size_km=3, seed=1))
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine, so that no test depends on a network."""

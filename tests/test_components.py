@@ -26,7 +26,8 @@ def readers_of(
     done = np.ones(logits.shape, dtype=bool) if processed is None else processed
     return (
         LakeReaders(
-            logits=lambda grid: logits[grid.slices_in(hull)].copy(), processed=lambda grid: done[grid.slices_in(hull)].copy()
+            logits=lambda grid: logits[grid.slices_in(hull)].copy(),
+            processed=lambda grid: done[grid.slices_in(hull)].copy(),
         ),
         hull,
     )

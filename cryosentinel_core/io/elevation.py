@@ -8,6 +8,7 @@ EGM2008, as the Copernicus DEM has them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from rasterio.windows import Window
 from cryosentinel_core.io.providers import DEM
 from cryosentinel_core.io.raster import Access, describe_source, read_window
 from cryosentinel_core.lattice import Grid
-from cryosentinel_core.resampling import Positions, Source, positions_in, sample_bilinear
+from cryosentinel_core.resampling import Source, positions_in, sample_bilinear
 from cryosentinel_core.selection import Scene
 
 LOWEST_M: Final = -1_000.0
@@ -25,29 +26,55 @@ HIGHEST_M: Final = 9_000.0
 """Heights outside are no heights (the lowest land lies at -430 m, the highest at 8,849 m)."""
 
 
-def read_dem(scenes: Sequence[Scene], grid: Grid, access: Access) -> tuple[NDArray[np.float32], int]:
-    """Heights on lattice pixels, bilinear across the tiles' edges.
+@dataclass(frozen=True, kw_only=True)
+class Relief:
+    """Heights around a tile.
+
+    Attributes:
+        fine: (H, W) float32 metres on the tile's grid, NaN where no tile of the DEM has data.
+        coarse: (H', W') float32 metres at the centres of the squares of `terrain.SHADOW_STEP` pixels of the wider grid.
+        n_bytes: Read from the archive.
+    """
+
+    fine: NDArray[np.float32]
+    coarse: NDArray[np.float32]
+    n_bytes: int
+
+
+def read_relief(scenes: Sequence[Scene], grid: Grid, outer: Grid, step: int, access: Access) -> Relief:
+    """Heights on lattice pixels, and coarser ones farther around, bilinear across the tiles' edges.
 
     Args:
         scenes: Terrain items; where two hold a pixel, the first by name supplies it.
         grid: Wanted pixels.
+        outer: The wider grid, a multiple of `step` pixels high and wide; holds `grid`.
+        step: Side of the squares of the wider grid.
         access: How to reach the files.
 
     Returns:
-        (H, W) float32 metres, NaN where no tile has data, and the bytes read. A single missing row or column of a tile (a seam)
-        is filled from its neighbours.
+        Both. A single missing row or column of a tile (a seam) is filled from its neighbours.
 
     Raises:
         RasterError: If a tile cannot be read.
     """
-    heights = np.full(grid.shape, np.nan, dtype=np.float32)
+    fine = np.full(grid.shape, np.nan, dtype=np.float32)
+    coarse = np.full((outer.height // step, outer.width // step), np.nan, dtype=np.float32)
     n_bytes = 0
     for surface, members in _surfaces(scenes, access):
-        positions = positions_in(surface, grid)
-        values, good, size = _sample_surface(surface, members, positions, access)
-        heights = np.where(np.isnan(heights) & good, values, heights)
+        wide = positions_in(surface, outer, step)
+        near = positions_in(surface, grid)
+        values, origin, size = _read_surface(members, _joined(wide.window, near.window), access)
+        valid = np.isfinite(values)
+        values = np.where(valid, values, np.float32(0))
+        for heights, positions in ((fine, near), (coarse, wide)):
+            found, good = sample_bilinear(values, valid, positions, origin, fill_half=True)
+            np.copyto(heights, found, where=good & np.isnan(heights))
         n_bytes += size
-    return heights, n_bytes
+    return Relief(fine=fine, coarse=coarse, n_bytes=n_bytes)
+
+
+def _joined(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    return min(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), max(a[3], b[3])
 
 
 def _surfaces(scenes: Sequence[Scene], access: Access) -> list[tuple[Source, list[tuple[Scene, Source, int, int]]]]:
@@ -90,12 +117,11 @@ def _rounded_step(step: float, count: int) -> float:
     return fraction if abs(fraction - step) * count < 0.01 * step else step
 
 
-def _sample_surface(
-    surface: Source, members: list[tuple[Scene, Source, int, int]], positions: Positions, access: Access
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
-    """Heights of one surface at positions, the window one pixel wider than needed so that seams can be filled."""
-    r0, r1, c0, c1 = positions.window
-    r0, r1, c0, c1 = r0 - 1, r1 + 1, c0 - 1, c1 + 1
+def _read_surface(
+    members: list[tuple[Scene, Source, int, int]], window: tuple[int, int, int, int], access: Access
+) -> tuple[NDArray[np.float32], tuple[int, int], int]:
+    """Native heights of a window of one surface, its origin and the bytes read; one pixel wider, so that seams can be filled."""
+    r0, r1, c0, c1 = window[0] - 1, window[1] + 1, window[2] - 1, window[3] + 1
     values = np.full((r1 - r0, c1 - c0), np.nan, dtype=np.float32)
     n_bytes = 0
     for scene, source, row, col in members:
@@ -103,16 +129,14 @@ def _sample_surface(
         left, right = max(c0, col), min(c1, col + source.width)
         if top >= bottom or left >= right:
             continue
-        window = Window(left - col, top - row, right - left, bottom - top)
-        part = read_window(scene.hrefs[DEM], window, access=access).astype(np.float32)
+        part = read_window(
+            scene.hrefs[DEM], Window(left - col, top - row, right - left, bottom - top), access=access
+        ).astype(np.float32)
         n_bytes += part.nbytes
         good = np.isfinite(part) & (part > LOWEST_M) & (part < HIGHEST_M)
         place = values[top - r0 : bottom - r0, left - c0 : right - c0]
         np.copyto(place, part, where=good & np.isnan(place))
-    filled = _fill_seams(values)
-    valid = np.isfinite(filled)
-    out, good = sample_bilinear(np.where(valid, filled, np.float32(0)), valid, positions, (r0, c0), fill_half=True)
-    return out, good, n_bytes
+    return _fill_seams(values), (r0, c0), n_bytes
 
 
 def _fill_seams(values: NDArray[np.float32]) -> NDArray[np.float32]:

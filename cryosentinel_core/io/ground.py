@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.change_table import GroundSeen
+from cryosentinel_core.lake import GroundSeen
 from cryosentinel_core.lattice import Grid, transformer
 from cryosentinel_core.scene import Condition
 from cryosentinel_core.units import PIXEL_M
@@ -36,19 +36,29 @@ class ZoneClasses:
     condition: ReadClasses | None = None
 
 
-def look_at_ground(zones: Mapping[int, ZoneClasses], ground: BaseGeometry, grow_px: int) -> GroundSeen:
-    """What was seen of a piece of ground, in the zone that saw most of it (tie: lower zone).
+def look_at_ground(
+    years: Mapping[int, Mapping[int, ZoneClasses]], ground: BaseGeometry, grow_px: int
+) -> dict[int, GroundSeen]:
+    """What each year saw of a piece of ground, in the zone in which the years together saw most of it (tie: lower zone).
+
+    Around the ground, in the pixels that it was grown by, snow or ice of every year is a glacier's edge or a snow bank and
+    counts as seen; ice of some years only may hide water and does not. On the ground itself ice always hides.
 
     Args:
-        zones: EPSG -> class rasters of one year.
+        years: Year -> EPSG -> class rasters.
         ground: EPSG:4326; a pixel belongs to it if its centre does, or, where it holds no centre, if it touches it.
         grow_px: Pixels to grow the ground by first.
     """
-    best = GroundSeen()
-    for epsg in sorted(zones):
+    best = dict.fromkeys(years, GroundSeen())
+    for epsg in sorted(set.intersection(*(set(zones) for zones in years.values()))):
         grid, mask = rasterise_ground(ground, epsg, grow_px)
-        seen = count_classes(zones[epsg], grid, mask)
-        if best.total == 0 or seen.observed_share > best.observed_share:
+        water = {year: zones[epsg].water(grid) for year, zones in years.items()}
+        if grow_px:
+            around = mask & ~_on_grid(ground, grid)
+            lasting = around & np.logical_and.reduce([classes == _SNOW_ICE for classes in water.values()])
+            water = {year: np.where(lasting, np.uint8(_LAND), classes) for year, classes in water.items()}
+        seen = {year: count_classes(water[year], zones[epsg].condition, grid, mask) for year, zones in years.items()}
+        if _total_share(seen) > _total_share(best) or not any(each.total for each in best.values()):
             best = seen
     return best
 
@@ -63,29 +73,48 @@ def rasterise_ground(ground: BaseGeometry, epsg: int, grow_px: int) -> tuple[Gri
     row, col = math.floor(-maxy / PIXEL_M), math.floor(minx / PIXEL_M)
     height, width = max(math.ceil(-miny / PIXEL_M) - row, 1), max(math.ceil(maxx / PIXEL_M) - col, 1)
     grid = Grid(epsg=epsg, row=row, col=col, height=height, width=width)
+    return grid, _burn(placed, grid)
+
+
+def _on_grid(ground: BaseGeometry, grid: Grid) -> NDArray[np.bool_]:
+    """(H, W) bool on a grid, True on the ground (EPSG:4326)."""
+    to_zone = transformer(4326, grid.epsg)
+    placed = shapely.transform(ground, lambda xy: np.column_stack(to_zone.transform(xy[:, 0], xy[:, 1])))
+    return _burn(placed if placed.is_valid else shapely.buffer(placed, 0), grid)
+
+
+def _burn(placed: BaseGeometry, grid: Grid) -> NDArray[np.bool_]:
+    """(H, W) bool: pixels whose centre lies in a geometry in metres of the zone, or, if none does, those that it touches."""
     for all_touched in (False, True):
-        mask = rasterize(
+        mask: NDArray[np.bool_] = rasterize(
             [(placed, 1)], out_shape=grid.shape, transform=grid.transform, all_touched=all_touched, dtype=np.uint8
         ).astype(bool)
         if mask.any():
             break
-    return grid, mask
+    return mask
 
 
-def count_classes(classes: ZoneClasses, grid: Grid, mask: NDArray[np.bool_]) -> GroundSeen:
+def _total_share(seen: Mapping[int, GroundSeen]) -> float:
+    """Observed shares of all years added up."""
+    return sum(each.observed_share for each in seen.values())
+
+
+def count_classes(
+    water: NDArray[np.uint8], condition: ReadClasses | None, grid: Grid, mask: NDArray[np.bool_]
+) -> GroundSeen:
     """How many pixels of a piece of ground have which class.
 
     Args:
-        classes: Of the zone and year.
+        water: (H, W) classes on the grid.
+        condition: Reader of the stack's classes, asked only where something was not observed; None if there is none.
         grid: Around the ground.
         mask: (H, W) bool, True on the ground.
     """
-    water = classes.water(grid)[mask]
-    counts = np.bincount(water, minlength=256)
+    counts = np.bincount(water[mask], minlength=256)
     hidden = int(counts[_UNOBSERVED])
     ice, shadow, cloud = int(counts[_SNOW_ICE]), int(counts[_SHADOW]), 0
-    if hidden and classes.condition is not None:
-        why = np.bincount(classes.condition(grid)[mask][water == _UNOBSERVED], minlength=256)
+    if hidden and condition is not None:
+        why = np.bincount(condition(grid)[mask & (water == _UNOBSERVED)], minlength=256)
         cloud = int(why[Condition.CLOUD])
         ice, shadow = ice + int(why[Condition.SNOW_ICE]), shadow + int(why[Condition.TERRAIN_SHADOW])
         hidden -= cloud + int(why[Condition.SNOW_ICE]) + int(why[Condition.TERRAIN_SHADOW])

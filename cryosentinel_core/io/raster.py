@@ -1,7 +1,7 @@
 """Rasters from archives onto the lattice, and cloud-optimised GeoTIFFs back to disk.
 
-Reading: only GeoTIFFs, over HTTP ranges or from disk, signed at the moment of reading where the archive wants it, tried again where
-that can help, and checked on arrival, because a broken connection can yield blank pixels and no error. The sampling is
+Reading: only GeoTIFFs, over HTTP ranges or from disk, signed at the moment of reading where the archive wants it, tried again
+where that can help, and checked on arrival, because a broken connection can yield blank pixels and no error. The sampling is
 `resampling`'s; GDAL's warper is not used. Writing: through memory, so that the disk's refusal is an honest error.
 """
 
@@ -22,12 +22,12 @@ from rasterio.errors import RasterioError, RasterioIOError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform
 
 from cryosentinel_core.errors import RasterError
 from cryosentinel_core.io.workspace import writing
-from cryosentinel_core.lattice import Grid, transformer
+from cryosentinel_core.lattice import Grid
 from cryosentinel_core.resampling import Numbers, Source, positions_in, sample_bilinear, sample_nearest
+from cryosentinel_core.selection import project_geometry
 
 GDAL_OPTIONS: Final[Mapping[str, str]] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -196,8 +196,7 @@ def _verified(
     blank = _blank_blocks(numbers, above)
     if not blank:
         return numbers, 0
-    to_source = transformer(4326, source.epsg)
-    ground = transform(to_source.transform, shapely.segmentize(footprint, 0.05))
+    ground = project_geometry(shapely.segmentize(footprint, 0.05), 4326, source.epsg)
     shapely.prepare(ground)
     suspect = [block for block in blank if shapely.contains_properly(ground, _outline(block, window, source))]
     if not suspect:

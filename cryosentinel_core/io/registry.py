@@ -9,7 +9,7 @@ import geopandas as gpd
 
 from cryosentinel_core.errors import DataError
 from cryosentinel_core.io.vector import read_layer, write_geopackage
-from cryosentinel_core.matching import REGISTRY_COLUMNS, empty_registry
+from cryosentinel_core.lake_keys import REGISTRY_COLUMNS, empty_registry
 
 REGISTRY_LAYER = "registry"
 

@@ -78,6 +78,11 @@ class YearOfLakes:
         return bool(self.run.get("settings", {}).get("radar_used"))
 
     @property
+    def min_area_m2(self) -> float:
+        """Smallest lake of the year's own table; 0 if the record does not say."""
+        return float(self.run.get("settings", {}).get("min_area_m2", 0.0))
+
+    @property
     def warnings(self) -> list[str]:
         """What the run warned of."""
         return [str(text) for text in self.run.get("warnings", [])]

@@ -44,11 +44,10 @@ def write_cog(
         "count": 1,
         "dtype": array.dtype.name,
     }
-    floating = array.dtype.kind == "f"
     creation = {
         "compress": "DEFLATE",
         "level": 1,
-        "predictor": "YES" if not floating else "NO",
+        "predictor": "NO",
         "blocksize": 512,
         "num_threads": 2,
     }

@@ -11,8 +11,9 @@ from scipy import ndimage
 
 from cryosentinel_core.simulate.fields import Array, band_field, enlarge, make_generator, power_field, smoothstep
 from cryosentinel_core.simulate.grids import Grid
-from cryosentinel_core.simulate.lakes import Lake, fraction_of, window_of
+from cryosentinel_core.simulate.lakes import Lake
 from cryosentinel_core.simulate.light import Relief
+from cryosentinel_core.simulate.shapes import fraction_of, window_of
 from cryosentinel_core.simulate.spectra import BANDS, COVERS, gamma0_of, reflectance_of
 
 Index = npt.NDArray[np.intp]

@@ -21,7 +21,7 @@ from cryosentinel_core.simulate.world import World
 SCL = "SCL"
 """Name of the scene classification in `render_optical`'s answer."""
 
-PSF_SIGMA: dict[int, float] = {10: 0.50, 20: 0.42, 60: 0.35}
+PSF_SIGMA: dict[int, float] = {10: 0.42, 20: 0.33, 60: 0.25}
 """Blur of each native resolution in its own pixels (about the modulation transfer of Sentinel-2's instrument)."""
 
 

@@ -16,7 +16,12 @@ from pyproj import Transformer
 from shapely.geometry import Polygon, box, mapping
 
 from cryosentinel_core.errors import OutputWrite
-from cryosentinel_core.simulate.catalogue import (
+from cryosentinel_core.simulate.catalogue import write_catalogue
+from cryosentinel_core.simulate.classification import CLOUD_CLASSES
+from cryosentinel_core.simulate.cogs import write_cog
+from cryosentinel_core.simulate.elevation import draw_elevation
+from cryosentinel_core.simulate.grids import Granule, Grid, reproject
+from cryosentinel_core.simulate.items import (
     LAYOUTS,
     RADAR_COLLECTION,
     TERRAIN_COLLECTION,
@@ -27,12 +32,7 @@ from cryosentinel_core.simulate.catalogue import (
     radar_id,
     radar_item,
     terrain_item,
-    write_catalogue,
 )
-from cryosentinel_core.simulate.classification import CLOUD_CLASSES
-from cryosentinel_core.simulate.cogs import write_cog
-from cryosentinel_core.simulate.elevation import draw_elevation
-from cryosentinel_core.simulate.grids import Granule, Grid, reproject
 from cryosentinel_core.simulate.optical import SCL, OpticalView, render_optical, view_of
 from cryosentinel_core.simulate.projection import Projector
 from cryosentinel_core.simulate.radar import NODATA as RADAR_NODATA
@@ -88,6 +88,13 @@ def simulate(directory: Path, settings: SimulateSettings, *, progress: Progress 
     """
     directory = Path(directory)
     _prepare(directory)
+    try:
+        return _simulate(directory, settings, progress)
+    except OSError as error:
+        raise OutputWrite(f"could not write to {directory}: {error}", "Free space or choose another folder.") from error
+
+
+def _simulate(directory: Path, settings: SimulateSettings, progress: Progress | None) -> SimulationSummary:
     world = build_world(settings)
     ground = lake_ground(world.ground.grid, world.lakes)
     optical, radar = plan_optical(settings, world.ground), plan_radar(settings, world.ground)

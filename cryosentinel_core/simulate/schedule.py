@@ -47,7 +47,8 @@ class OpticalPass:
         gain: Factor on reflectance that atmospheric correction leaves.
         edge: Ground that the swath does not reach, if any.
         in_season: Whether the date lies in July to September.
-        clear_lakes: Whether the weather spares all lakes that are not meant to be hidden.
+        clear_rank: 0 or 1 for the year's two clearest passes, whose weather spares all lakes that are not meant to
+            be hidden; None for the others.
         copy_of_newer: Whether this is an older processing of another acquisition in the plan.
     """
 
@@ -64,7 +65,7 @@ class OpticalPass:
     gain: float
     edge: Edge | None
     in_season: bool
-    clear_lakes: bool
+    clear_rank: int | None
     copy_of_newer: bool = False
 
     @property
@@ -134,7 +135,7 @@ def _optical_year(settings: SimulateSettings, ground: Ground, year: int) -> list
                 gain=float(1 + rng.normal(0, 0.008)),
                 edge=edge,
                 in_season=when.month < 10,
-                clear_lakes=bool(clear[i]),
+                clear_rank=clear.get(i),
             )
         )
     if settings.duplicates and year == settings.years[-1]:
@@ -160,8 +161,8 @@ def _days(count: int) -> npt.NDArray[np.int64]:
 
 def _cloud_shares(
     mean: float, days: npt.NDArray[np.int64], rng: np.random.Generator
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Cloud share of each pass, and whether it is one of the two clearest, which lie in the middle of the season.
+) -> tuple[npt.NDArray[np.float64], dict[int, int]]:
+    """Cloud share of each pass, and the ranks of the two clearest, which lie in the middle of the season.
 
     So the median dates of two years differ by less than a month, as a careful choice of real scenes would see to.
     """
@@ -173,9 +174,7 @@ def _cloud_shares(
     shares = shares / shares.mean() * mean * rng.uniform(0.9, 1.1, count)
     clouds = np.empty(count)
     clouds[order] = np.minimum(shares, 0.97)
-    clear = np.zeros(count, bool)
-    clear[order[:2]] = True
-    return clouds, clear
+    return clouds, {int(i): rank for rank, i in enumerate(order[:2])}
 
 
 def _baseline(settings: SimulateSettings, year: int) -> str:

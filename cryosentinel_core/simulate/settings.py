@@ -51,7 +51,6 @@ class SimulateSettings:
         duplicates: Whether one acquisition of the last year comes a second time, by an older processing baseline.
         detector_edges: Whether some Sentinel-2 and Sentinel-1 dates end inside the area (nodata).
         islands: Whether some lakes have islands.
-        drained_share: Share of the unremarkable lakes that drain in the middle of August of the last year.
         workers: Threads that write scenes; never changes a byte.
     """
 
@@ -77,7 +76,6 @@ class SimulateSettings:
     duplicates: bool = True
     detector_edges: bool = True
     islands: bool = True
-    drained_share: float = 0.0
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -164,7 +162,6 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "noise": (0.0, 20.0),
     "speckle_looks": (1.0, 1000.0),
     "scl_errors": (0.0, 5.0),
-    "drained_share": (0.0, 1.0),
     "workers": (1, 64),
 }
 

@@ -15,7 +15,8 @@ def sun_position(when: datetime, lon: float, lat: float) -> tuple[float, float]:
         lon: Degrees east.
         lat: Degrees north.
 
-    Source: Spencer (1971) series for declination and the equation of time; within 0.3 degrees, no refraction.
+    Source: Spencer (1971) series for declination and the equation of time; within half a degree (it knows no leap
+    years), no refraction.
     """
     day = when.timetuple().tm_yday - 1 + (when.hour + when.minute / 60 + when.second / 3600 - 12) / 24
     g = 2 * np.pi * day / 365

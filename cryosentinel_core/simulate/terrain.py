@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from cryosentinel_core.simulate.fields import (
@@ -20,8 +21,9 @@ from cryosentinel_core.simulate.fields import (
     smoothstep,
 )
 from cryosentinel_core.simulate.grids import Grid
-from cryosentinel_core.simulate.lakes import Lake, fraction_of, window_of
+from cryosentinel_core.simulate.lakes import Lake
 from cryosentinel_core.simulate.light import COARSE
+from cryosentinel_core.simulate.shapes import fraction_of, window_of
 
 LOWEST_M: Final = 2_850.0
 """Height of the trough floors in metres."""
@@ -85,13 +87,20 @@ def mould_basins(heights: Array, grid: Grid, lakes: Sequence[Lake], seed: int) -
         rows, columns = window_of(lake.union, grid, 520.0)
         window = grid.cut(rows, columns)
         heights[rows, columns] = _mould(heights[rows, columns], hummocks[rows, columns], window, lake)
+    for lake in lakes:  # basins may reach into each other; water stays level
+        rows, columns = window_of(lake.union, grid, 0.0)
+        heights[rows, columns][_first_water(lake, grid.cut(rows, columns))] = lake.level_m
     return heights
+
+
+def _first_water(lake: Lake, window: Grid) -> npt.NDArray[np.bool_]:
+    """Pixels that are mostly water in the first year."""
+    return fraction_of([polygon for _, polygon in lake.outlines[min(lake.outlines)]], window, 2) >= 0.5
 
 
 def _mould(heights: Array, hummocks: Array, window: Grid, lake: Lake) -> Array:
     union = fraction_of([lake.union], window, 1) > 0.5
-    first = [polygon for _, polygon in lake.outlines[min(lake.outlines)]]
-    flat = fraction_of(first, window, 1) > 0.5 if first else np.zeros_like(union)
+    flat = _first_water(lake, window)
     away = _distance_outside(union, window.pixel_m)
     from_flat = _distance_outside(flat, window.pixel_m) if flat.any() else away + 40
     rise = 0.35 + 0.07 * np.minimum(from_flat, 250) + 0.6 * hummocks * smoothstep(from_flat, 0, 60)
@@ -115,5 +124,5 @@ def _wall(window: Grid, lake: Lake, away: Array) -> Array:
     return np.asarray(lake.level_m + np.minimum(np.maximum(away - 8, 0) * 4.6, crest) - 1e4 * (crest < 1), np.float32)
 
 
-def _distance_outside(inside: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], pixel_m: float) -> Array:
+def _distance_outside(inside: npt.NDArray[np.bool_], pixel_m: float) -> Array:
     return np.asarray(ndimage.distance_transform_edt(~inside) * pixel_m, np.float32)

@@ -17,11 +17,13 @@ import pandas as pd
 import pyogrio
 from pyproj import Geod
 from shapely.geometry import Polygon
+from shapely.geometry.polygon import orient
 
 from cryosentinel_core.errors import DataError
 from cryosentinel_core.simulate.grids import Grid, Ground
-from cryosentinel_core.simulate.lakes import Lake, fraction_of, window_of
+from cryosentinel_core.simulate.lakes import Lake
 from cryosentinel_core.simulate.settings import SimulateSettings
+from cryosentinel_core.simulate.shapes import fraction_of, window_of
 
 CLEAR, NODATA, CLOUD, SHADOW, ICE = range(5)
 """Why a place was not seen on a date; `CLEAR` where it was."""
@@ -73,7 +75,9 @@ def lake_ground(grid: Grid, lakes: Sequence[Lake]) -> LakeGround:
 
 def geodesic_area_m2(polygon: Polygon) -> float:
     """Area in square metres of a polygon in degrees, on the WGS 84 ellipsoid, holes left out."""
-    area, _ = _GEOD.geometry_area_perimeter(polygon)
+    area, _ = _GEOD.geometry_area_perimeter(
+        orient(polygon)
+    )  # unless shell and holes turn against each other, holes are added
     return abs(float(area))
 
 

@@ -41,7 +41,7 @@ def draw_sky(seed: int, grid: Grid, lakes: Sequence[Lake], scene: OpticalPass) -
     away_row, away_column = _displacement(scene)
     hidden = [lake for lake in lakes if lake.kind == "cloud" and scene.when.year in lake.hidden_years]
     ragged = power_field(rng, coarse.shape, coarse.pixel_m, 1_200.0, 1.6)
-    if scene.clear_lakes:
+    if scene.clear_rank is not None:
         wide = 220 * np.abs(ragged)
         for lake in lakes:
             if lake not in hidden:
@@ -49,7 +49,7 @@ def draw_sky(seed: int, grid: Grid, lakes: Sequence[Lake], scene: OpticalPass) -
                 opacity *= 1 - _spot(coarse, lake, 120.0, (-away_row, -away_column), wide)
     shadow = ndimage.shift(opacity, (away_row, away_column), order=1, mode="reflect", output=np.float32)
     for lake in hidden:  # under fog on the ground, which throws no shadow beside itself
-        opacity = np.maximum(opacity, _spot(coarse, lake, 260.0, (0.0, 0.0), np.maximum(220 * ragged, -200)))
+        opacity = np.maximum(opacity, _spot(coarse, lake, 140.0, (0.0, 0.0), np.clip(110 * ragged, -110, 110)))
     shadow = np.clip(shadow * 1.15 - opacity, 0, 1)
     return Sky(enlarge(opacity, FACTOR), enlarge(shadow, FACTOR), enlarge(haze, FACTOR))
 

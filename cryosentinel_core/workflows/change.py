@@ -18,7 +18,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.change_table import Comparison, GroundSeen, SeenBy, compare_years
+from cryosentinel_core.change_table import Comparison, SeenBy, compare_years
 from cryosentinel_core.errors import DataError, InputError
 from cryosentinel_core.io.ground import look_at_ground
 from cryosentinel_core.io.inventories import read_inventory
@@ -26,8 +26,9 @@ from cryosentinel_core.io.registry import read_registry, write_registry
 from cryosentinel_core.io.results import TrueColour, YearOfLakes
 from cryosentinel_core.io.vector import newest_date, read_layer, write_csv, write_geopackage, write_parquet
 from cryosentinel_core.io.workspace import Workspace, is_current, remove_leftovers, translate_os_error, write_json
-from cryosentinel_core.lake import Inventory
-from cryosentinel_core.matching import Key, add_watched, assign_keys, match_years
+from cryosentinel_core.lake import GroundSeen, Inventory
+from cryosentinel_core.lake_keys import Key, assign_keys
+from cryosentinel_core.matching import add_watched, match_years
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.settings import ChangeSettings
@@ -69,7 +70,7 @@ def change(
     comparison = _comparison(years, settings, uncertainty)
     opened = {year: YearOfLakes.open(workspace.model(area_name, year, model_name), year) for year in comparison.years}
     folder = workspace.change(area_name, comparison.years, model_name)
-    warnings = _warnings_of(opened)
+    warnings = _warnings_of(opened, settings.min_area_m2)
     provenance = Provenance(
         kind="change",
         settings={**_plain(comparison, settings), "aoi": area_name, "model": model_name},
@@ -86,11 +87,12 @@ def change(
         reporter.warn(warning)
     tables, in_table = {}, {}
     for year, results in opened.items():
-        tables[year], in_table[year] = results.read_outlines()
+        tables[year], is_lake = results.read_outlines()
+        in_table[year] = is_lake & (tables[year]["area_m2"].to_numpy() >= settings.min_area_m2)
     zones = {year: results.zone_classes() for year, results in opened.items()}
 
-    def seen_by(year: int, ground: BaseGeometry, grow_px: int) -> GroundSeen:
-        return look_at_ground(zones[year], ground, grow_px)
+    def seen_by(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
+        return look_at_ground(zones, ground, grow_px)
 
     colours = {year: results.true_colour() for year, results in opened.items()}
     _compare_and_write(
@@ -156,7 +158,7 @@ def change_inventories(
         out_dir / "registry.gpkg",
         tables,
         in_table,
-        lambda year, ground, grow_px: GroundSeen(land=1),
+        lambda ground, grow_px: dict.fromkeys(comparison.years, GroundSeen(land=1)),
         comparison,
         settings,
         provenance,
@@ -258,9 +260,15 @@ def _digest_of_file(path: Path | None) -> str | None:
         raise InputError(f"cannot read {path}: {error.strerror}", "check the path of the watched lakes") from error
 
 
-def _warnings_of(opened: Mapping[int, YearOfLakes]) -> list[str]:
+def _warnings_of(opened: Mapping[int, YearOfLakes], min_area_m2: float) -> list[str]:
     """What the runs warned of, and how they differ."""
     warnings = [f"{year}: {text}" for year, results in opened.items() for text in results.warnings]
+    for year, results in opened.items():
+        if results.min_area_m2 > min_area_m2:
+            warnings.append(
+                f"{year}: lakes were mapped from {results.min_area_m2:g} m2 up, "
+                f"so lakes from {min_area_m2:g} m2 may lack a row"
+            )
     without = [str(year) for year, results in opened.items() if not results.radar_used]
     if 0 < len(without) < len(opened):
         warnings.append(

@@ -1,7 +1,7 @@
 """The lock of a year: which scenes go into its stack, as `scenes.json` says it.
 
-A STAC ItemCollection of the chosen items, whose member `cryosentinel` holds the selection's settings and, for each lattice tile, the
-items of each role. `planning` fills it; `stacking` reads the scenes that it names.
+A STAC ItemCollection of the chosen items, whose member `cryosentinel` holds the selection's settings and, for each lattice tile,
+the items of each role. `planning` fills it; `stacking` reads the scenes that it names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryosentinel_core.errors import InputError
+from cryosentinel_core.io.catalog import resolve_reference
 from cryosentinel_core.io.items import scene_of_item
 from cryosentinel_core.io.workspace import read_json
 from cryosentinel_core.lattice import Tile

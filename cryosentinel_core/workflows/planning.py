@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import shapely
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import unary_union
 
 from cryosentinel_core.area import Area
 from cryosentinel_core.errors import CatalogError, CryosentinelError, DataError, InputError, NoScenes
@@ -165,7 +164,7 @@ def _search_years(
     """Fill the locks of some years for the tiles that they lack."""
     settings = search.settings
     tiles = sorted({tile for lacking in todo.values() for tile in lacking})
-    region = unary_union([outline_of_tile(tile) for tile in tiles])
+    region = shapely.union_all([outline_of_tile(tile) for tile in tiles])
     known = [lock for lock in [*locks.values(), *others] if lock.product]
     choices, raw, product = _choose_optical(search, region, todo, known)
     terrain, raw_terrain = _find_terrain(search, region)

@@ -1,8 +1,8 @@
 """One tile from scenes to stack: the job that threads and clusters run.
 
 load (native pixels -> lattice) -> judge each date -> composite -> write. Band after band, so that each asset is read once and
-memory is bounded by a tile and its dates, never by the area. A scene that cannot be read is left out whole and named, and the tile
-is marked partial.
+memory is bounded by a tile and its dates, never by the area. A scene that cannot be read is left out whole and named, and the
+tile is marked partial.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cryosentinel_core.composite import (
     median_of_dates,
 )
 from cryosentinel_core.errors import RasterError
-from cryosentinel_core.io.elevation import read_dem
+from cryosentinel_core.io.elevation import Relief, read_relief
 from cryosentinel_core.io.items import is_remote
 from cryosentinel_core.io.providers import PLANETARY_COMPUTER, SCL
 from cryosentinel_core.io.raster import Access, read_on_grid
@@ -49,7 +49,7 @@ from cryosentinel_core.recipe import Recipe
 from cryosentinel_core.scene import Condition, Stack
 from cryosentinel_core.season import days_of_date
 from cryosentinel_core.selection import Scene, group_overpasses
-from cryosentinel_core.terrain import cast_shadow, coarsen_dem, grid_azimuth, halo_of_shadow
+from cryosentinel_core.terrain import SHADOW_STEP, cast_shadow, grid_azimuth, halo_of_shadow
 from cryosentinel_core.units import CELL_PX
 
 RADAR_HALO_PX: Final = 2
@@ -190,17 +190,15 @@ def _build(job: StackJob, reading: _Reading, missing: dict[str, str]) -> Stack:
     terrain = [scene for scene in job.terrain if scene.key not in missing]
     optical = [scene for scene in job.optical if scene.key not in missing]
     radar = [scene for scene in job.radar if scene.key not in missing]
-    outer = halo_of_shadow(grid)
-    dem = _read_terrain(terrain, outer, reading)
-    s2, verdict = _composite(job, optical, dem, outer, reading)
+    relief = _read_terrain(terrain, grid, reading)
+    s2, verdict = _composite(job, optical, relief, reading)
     s1 = None if job.recipe.radar == "none" else _mean_radar(job, radar, reading)
-    inner_rows, inner_cols = grid.slices_in(outer)
     return _only_cells(
         Stack(
             grid=grid,
             s2=s2,
             s1=s1,
-            dem=dem[inner_rows, inner_cols].copy(),
+            dem=relief.fine,
             counts=verdict.counts,
             condition=verdict.condition,
             dates=verdict.dates,
@@ -229,23 +227,24 @@ def _only_cells(stack: Stack, cells: Sequence[Cell], reading: _Reading) -> Stack
     return stack
 
 
-def _read_terrain(scenes: Sequence[Scene], outer: Grid, reading: _Reading) -> NDArray[np.float32]:
-    """Heights on `outer`; if a tile of the DEM cannot be read, that one is named."""
+def _read_terrain(scenes: Sequence[Scene], grid: Grid, reading: _Reading) -> Relief:
+    """Heights of the tile and around it; if a tile of the DEM cannot be read, that one is named."""
+    outer = halo_of_shadow(grid)
     try:
-        heights, size = read_dem(scenes, outer, reading.access)
+        relief = read_relief(scenes, grid, outer, SHADOW_STEP, reading.access)
     except RasterError as error:
         for scene in scenes:
             try:
-                read_dem([scene], outer, reading.access)
+                read_relief([scene], grid, outer, SHADOW_STEP, reading.access)
             except RasterError as again:
                 raise _Unreadable(scene, again.message) from again
         raise _Unreadable(scenes[0], error.message) from error
-    reading.n_bytes += size
-    return heights
+    reading.n_bytes += relief.n_bytes
+    return relief
 
 
 def _composite(
-    job: StackJob, scenes: Sequence[Scene], dem: NDArray[np.float32], outer: Grid, reading: _Reading
+    job: StackJob, scenes: Sequence[Scene], relief: Relief, reading: _Reading
 ) -> tuple[NDArray[np.uint16], Verdict]:
     """The optical part: dates judged, then band after band."""
     grid = job.grid
@@ -263,7 +262,7 @@ def _composite(
     if not overpasses:
         judgement = Judgement(seen=np.zeros((0, *grid.shape), np.uint8), water=np.zeros((0, *grid.shape), bool))
     del flags
-    _mark_shadows(judgement, overpasses, dem, outer, job)
+    _mark_shadows(judgement, overpasses, relief, job)
     days = [days_of_date(overpass[0].date) for overpass in overpasses]
     verdict = judge_pixels(judgement, days, best_only=job.recipe.composite == "best")
     s2 = np.zeros((len(S2_NAMES), *grid.shape), dtype=np.uint16)
@@ -379,15 +378,14 @@ def _read_band(
 def _mark_shadows(
     judgement: Judgement,
     overpasses: Sequence[tuple[Scene, ...]],
-    dem: NDArray[np.float32],
-    outer: Grid,
+    relief: Relief,
     job: StackJob,
 ) -> None:
     """Terrain shadow of each date, in place: it ranks above cloud and nodata, below snow and clear."""
-    coarse = coarsen_dem(dem)
+    outer = halo_of_shadow(job.grid)
     for index, overpass in enumerate(overpasses):
         azimuth = grid_azimuth(job.tile.lattice_tile.grid, overpass[0].sun_azimuth_deg)
-        dark = cast_shadow(coarse, outer, job.grid, azimuth, overpass[0].sun_elevation_deg)
+        dark = cast_shadow(relief.coarse, outer, job.grid, azimuth, overpass[0].sun_elevation_deg)
         seen = judgement.seen[index]
         seen[dark & (seen > int(Seen.SHADOW))] = int(Seen.SHADOW)
 

@@ -24,7 +24,14 @@ ROW, COL = -470_004, 30_000
 
 
 def write_tif(
-    path: Path, array: np.ndarray[Any, Any], step: float, *, left: float = LEFT, top: float = TOP, epsg: int = EPSG, **more: Any
+    path: Path,
+    array: np.ndarray[Any, Any],
+    step: float,
+    *,
+    left: float = LEFT,
+    top: float = TOP,
+    epsg: int = EPSG,
+    **more: Any,
 ) -> str:
     profile = {
         "driver": "GTiff", "count": 1, "height": array.shape[0], "width": array.shape[1], "dtype": array.dtype.name,

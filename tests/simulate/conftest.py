@@ -27,7 +27,13 @@ def small_settings() -> SimulateSettings:
 def earth_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny catalogue like Earth Search's, of three years, without radar."""
     settings = SimulateSettings(
-        size_km=2.0, margin_km=1.0, like="earth-search", years=(2017, 2021, 2023), optical_dates=2, radar_dates=0, seed=3
+        size_km=2.0,
+        margin_km=1.0,
+        like="earth-search",
+        years=(2017, 2021, 2023),
+        optical_dates=2,
+        radar_dates=0,
+        seed=3,
     )
     return simulate(tmp_path_factory.mktemp("earth-search"), settings).directory
 
@@ -36,6 +42,12 @@ def earth_search(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def border(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny catalogue across the border of UTM zones 43 and 44."""
     settings = SimulateSettings(
-        size_km=2.0, margin_km=1.0, zone_border=True, optical_dates=1, radar_dates=1, misregistration_m=0, year_shift_m=0
+        size_km=2.0,
+        margin_km=1.0,
+        zone_border=True,
+        optical_dates=1,
+        radar_dates=1,
+        misregistration_m=0,
+        year_shift_m=0,
     )
     return simulate(tmp_path_factory.mktemp("border"), settings).directory

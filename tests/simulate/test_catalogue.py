@@ -130,7 +130,7 @@ def test_area_lies_inside_the_scenes_with_room_for_windows() -> None:
 
 
 def test_same_settings_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
-    kept = dict(size_km=1.5, margin_km=0.6, optical_dates=2, radar_dates=1)
+    kept = {"size_km": 1.5, "margin_km": 0.6, "optical_dates": 2, "radar_dates": 1}
     first = simulate(tmp_path / "a", SimulateSettings(**kept, workers=1)).directory
     second = simulate(tmp_path / "b", SimulateSettings(**kept, workers=3)).directory
     other = simulate(tmp_path / "c", SimulateSettings(**kept, seed=1)).directory
@@ -162,7 +162,11 @@ def test_both_zones_show_the_same_ground(border: Path) -> None:
     with rasterio.open(path_of(items["43TGH"], "B08")) as west, rasterio.open(path_of(items["44TKN"], "B08")) as east:
         moved = np.zeros(west.shape, np.float32)
         reproject(
-            rasterio.band(east, 1), moved, dst_transform=west.transform, dst_crs=west.crs, resampling=Resampling.bilinear
+            rasterio.band(east, 1),
+            moved,
+            dst_transform=west.transform,
+            dst_crs=west.crs,
+            resampling=Resampling.bilinear,
         )
         here = west.read(1).astype(np.float32)
     middle = (slice(40, -40), slice(40, -40))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +52,13 @@ def test_a_folder_with_a_catalogue_is_left_alone(small: SimulationSummary) -> No
     with pytest.raises(OutputWrite, match="holds a catalogue"):
         simulate(small.directory, SimulateSettings())
     assert small.catalog.read_bytes() == before
+
+
+def test_a_disk_that_refuses_is_a_known_failure(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    with pytest.raises(OutputWrite, match="could not make"):
+        simulate(blocked / "inside", SimulateSettings())
+    (tmp_path / "truth").write_text("in the way")
+    with pytest.raises(OutputWrite, match="could not write"):
+        simulate(tmp_path, SimulateSettings(size_km=1.5, margin_km=0.5, optical_dates=1, radar_dates=0))

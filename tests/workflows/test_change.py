@@ -1,0 +1,378 @@
+"""From two years' lakes on disk to table, map and layers: drawn lakes with known fates, and real inventories."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyogrio
+import pytest
+import shapely
+from numpy.typing import NDArray
+
+from cryosentinel_core.errors import CryosentinelError, DataError, InputError
+from cryosentinel_core.io.mosaic import Layer, write_layer
+from cryosentinel_core.io.stack import write_stack_tile
+from cryosentinel_core.io.vector import write_lakes
+from cryosentinel_core.io.workspace import Workspace, write_json
+from cryosentinel_core.lake import CHANGE_COLUMNS, Inventory, LakeOrigin, LakeReaders
+from cryosentinel_core.lakes import extract_lakes, merge_zones
+from cryosentinel_core.lattice import Grid, Tile, transformer
+from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.reporter import Silent
+from cryosentinel_core.scene import Stack
+from cryosentinel_core.season import EPOCH
+from cryosentinel_core.settings import ChangeSettings
+from cryosentinel_core.units import LOGIT_NODATA
+from cryosentinel_core.workflows.change import change, change_inventories
+from cryosentinel_core.workflows.change_summary import ChangeSummary
+
+EPSG = 32643
+TILE = Tile(EPSG, -1065, 120, 2)
+HULL = TILE.grid
+SIDE = HULL.height
+Disc = tuple[float, float, float]
+"""(column, row, radius) in pixels."""
+
+LAKES: dict[int, list[Disc]] = {
+    2017: [
+        (60, 60, 15),
+        (160, 60, 10),
+        (190, 60, 11),
+        (300, 60, 14),
+        (60, 200, 16),
+        (200, 200, 20),
+        (330, 220, 12),
+        (60, 330, 25),
+    ],
+    2021: [
+        (60, 60, 18),
+        (160, 60, 12),
+        (190, 60, 12),
+        (300, 60, 14),
+        (60, 200, 16),
+        (330, 220, 12),
+        (60, 330, 25),
+        (200, 380, 12),
+    ],
+    2023: [(60, 60, 21), (163, 60, 16), (187, 60, 16), (300, 60, 14), (200, 200, 20), (60, 330, 25), (200, 380, 13)],
+}
+"""Grows; merges; stays; frozen in 2023; clouded in 2021; vanishes in 2023; stays; appears in 2021."""
+ICE: dict[int, list[Disc]] = {2017: [], 2021: [], 2023: [(60, 200, 40)]}
+CLOUD: dict[int, list[Disc]] = {2017: [], 2021: [(200, 200, 40)], 2023: []}
+NAMES = {
+    "grows": (60, 60),
+    "merges": (175, 60),
+    "stays": (300, 60),
+    "frozen": (60, 200),
+    "clouded": (200, 200),
+    "vanishes": (330, 220),
+    "large": (60, 330),
+    "appears": (200, 380),
+}
+
+
+def depth_of(discs: list[Disc]) -> NDArray[np.float64]:
+    rows, cols = np.mgrid[:SIDE, :SIDE] + 0.5
+    depth = np.full((SIDE, SIDE), -20.0)
+    for col, row, radius in discs:
+        depth = np.maximum(depth, radius - np.hypot(cols - col, rows - row))
+    return depth
+
+
+def lonlat(col: float, row: float) -> tuple[float, float]:
+    lon, lat = transformer(EPSG, 4326).transform(HULL.bounds[0] + 10 * col, HULL.bounds[3] - 10 * row)
+    return float(lon), float(lat)
+
+
+def write_year(workspace: Workspace, year: int, model: str = "water-index", *, day: str = "08-15") -> None:
+    """What fetch and predict leave of a year."""
+    depth = depth_of(LAKES[year])
+    condition = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    condition[depth_of(ICE[year]) > 0] = 1
+    condition[depth_of(CLOUD[year]) > 0] = 3
+    logits = np.round(np.clip(4 * depth, -16, 16) * 1000).astype(np.int16)
+    logits[condition > 0] = LOGIT_NODATA
+    water = (logits > 0).astype(np.uint8)
+    water[condition == 1], water[condition == 3] = 2, 255
+    folder = workspace.model("here", year, model)
+    layer = Layer(dtype="uint8", nodata=None, description="classes")
+    write_layer(folder / f"water_{EPSG}.tif", HULL, layer, {}, lambda grid: water[grid.slices_in(HULL)])
+    days = (pd.Timestamp(f"{year}-{day}").date() - EPOCH).days
+    s2 = np.full((12, SIDE, SIDE), 1800, dtype=np.uint16)
+    s2[:, depth > 0] = np.array([500, 600, 700, 400, *[200] * 8], dtype=np.uint16)[:, None]
+    s2[:, condition > 0] = 7000
+    dem = np.full((SIDE, SIDE), 3300, dtype=np.float32)
+    counts = np.full((5, SIDE, SIDE), 3, dtype=np.uint8)
+    dates = np.full((3, SIDE, SIDE), days, dtype=np.uint16)
+    stack = Stack(grid=HULL, s2=s2, s1=None, dem=dem, counts=counts, condition=condition, dates=dates)
+    write_stack_tile(workspace.year("here", year) / "stack-0", TILE, stack, Provenance(kind="stack tile"))
+
+    def cut(array: NDArray[np.generic]) -> Callable[[Grid], NDArray[np.generic]]:
+        return lambda grid: array[(..., *grid.slices_in(HULL))]
+
+    readers = LakeReaders(
+        logits=cut(logits),  # type: ignore[arg-type]
+        processed=lambda grid: np.ones(grid.shape, dtype=bool),
+        dem=cut(dem),  # type: ignore[arg-type]
+        counts=cut(counts),  # type: ignore[arg-type]
+        dates=cut(dates),  # type: ignore[arg-type]
+    )
+    origin = LakeOrigin(aoi="here", year=year, model=model, radar_used=False)
+    area = shapely.box(*lonlat(5, SIDE - 5), *lonlat(SIDE - 5, 5))
+    found = extract_lakes(readers, HULL, area, origin)
+    provenance = Provenance(kind="lakes", settings={"year": year, "radar_used": False, "day": day})
+    write_lakes(folder, *merge_zones([found]), provenance)
+    write_json(
+        folder / "run.json", {**provenance.as_dict(), "stack": "stack-0", "stack_tile_cells": 2, "zones": [EPSG]}
+    )
+
+
+@pytest.fixture(scope="module")
+def years(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("workspace")
+    for year in LAKES:
+        write_year(Workspace(root), year)
+    return root
+
+
+@pytest.fixture
+def workspace(years: Path, tmp_path: Path) -> Workspace:
+    shutil.copytree(years, tmp_path / "w")
+    return Workspace(tmp_path / "w")
+
+
+def run(workspace: Workspace, *years: int, **settings: object) -> ChangeSummary:
+    wanted = ChangeSettings(**settings)  # type: ignore[arg-type]
+    return change(workspace, "here", years, "water-index", wanted, reporter=Silent())
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def fates(table: pd.DataFrame, pair: str = "2017-2023") -> dict[str, str]:
+    """Name of a drawn lake -> status, with the reason after a slash."""
+    rows = table[table["pair"] == pair]
+    found = {}
+    for name, place in NAMES.items():
+        lon, lat = lonlat(*place)
+        near = rows[np.hypot(rows["lon"] - lon, rows["lat"] - lat) < 0.004]
+        assert len(near) <= 1
+        if len(near):
+            found[name] = "/".join(part for part in near[["status", "reason"]].iloc[0] if part)
+    assert len(found) == len(rows)
+    return found
+
+
+def test_every_lake_meets_its_fate(workspace: Workspace) -> None:
+    summary = run(workspace, 2017, 2023)
+    assert fates(summary.table) == {
+        "grows": "grown",
+        "merges": "merged",
+        "stays": "stable",
+        "frozen": "unobserved/ice",
+        "clouded": "stable",
+        "vanishes": "vanished",
+        "large": "stable",
+        "appears": "new",
+    }
+    assert summary.table.columns.tolist() == list(CHANGE_COLUMNS)
+    grown = summary.table[summary.table["status"] == "grown"].iloc[0]
+    assert grown["area_from_m2"] == pytest.approx(np.pi * 150**2, rel=5e-3)
+    assert grown["area_to_m2"] == pytest.approx(np.pi * 210**2, rel=5e-3)
+    assert summary.reasons == {"ice": 1}
+    text = summary.as_text()
+    assert "1 grown" in text
+    assert str(summary.folder) in text
+    json.dumps(summary.as_dict(), allow_nan=False)
+
+
+def test_three_years_tell_the_middle_one_too(workspace: Workspace) -> None:
+    summary = run(workspace, 2017, 2021, 2023)
+    assert fates(summary.table, "2017-2021") == {
+        "grows": "grown",
+        "merges": "grown",
+        "stays": "stable",
+        "frozen": "stable",
+        "clouded": "unobserved/cloud",
+        "vanishes": "stable",
+        "large": "stable",
+        "appears": "new",
+    }
+    assert fates(summary.table, "2021-2023")["merges"] == "merged"
+    series = pd.read_csv(summary.folder / "series.csv")
+    assert len(series) == 8 * 3
+    growing = summary.table[summary.table["status"] == "grown"]["trend_m2_per_year"]
+    assert (growing.dropna() > 0).all()
+
+
+def test_files_hold_the_same_table_and_open_alone(workspace: Workspace) -> None:
+    folder = run(workspace, 2017, 2023).folder
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "change.csv",
+        "change.gpkg",
+        "change.json",
+        "change.parquet",
+        "change.png",
+    ]
+    assert [name for name, _ in pyogrio.list_layers(folder / "change.gpkg")] == ["change", "gained", "lost"]
+    csv, parquet = pd.read_csv(folder / "change.csv"), gpd.read_parquet(folder / "change.parquet")
+    package = pyogrio.read_dataframe(folder / "change.gpkg", layer="change")
+    for other in (csv, package):
+        assert other["lake_key"].tolist() == parquet["lake_key"].tolist()
+        assert other["area_to_m2"].to_numpy() == pytest.approx(parquet["area_to_m2"].to_numpy(), nan_ok=True)
+    lost = pyogrio.read_dataframe(folder / "change.gpkg", layer="lost")
+    vanished = parquet[parquet["status"] == "vanished"].iloc[0]
+    piece = lost[lost["lake_key"] == vanished["lake_key"]].iloc[0]
+    assert piece["area_m2"] == pytest.approx(vanished["area_from_m2"], rel=1e-6)
+    frozen = parquet[parquet["status"] == "unobserved"].iloc[0]
+    assert frozen["lake_key"] not in set(lost["lake_key"])
+    record = json.loads((folder / "change.json").read_text())
+    assert set(record["inputs"]["years"]) == {"2017", "2023"}
+
+
+def test_a_second_run_does_nothing_and_a_changed_one_does(workspace: Workspace) -> None:
+    first = run(workspace, 2017, 2023)
+    stamp = (first.folder / "change.csv").stat().st_mtime_ns
+    again = run(workspace, 2017, 2023)
+    assert again.is_reused
+    assert (first.folder / "change.csv").stat().st_mtime_ns == stamp
+    assert again.table.equals(first.table)
+    assert not run(workspace, 2017, 2023, confidence=0.99).is_reused
+    write_year(workspace, 2023, day="08-20")
+    assert not run(workspace, 2017, 2023, confidence=0.99).is_reused
+
+
+WRITERS = ("write_registry", "write_csv", "write_parquet", "write_geopackage", "draw_change", "write_json")
+"""In the order in which they are called."""
+
+
+@pytest.fixture(scope="module")
+def untouched(years: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Bytes of a run that nothing interrupted."""
+    root = tmp_path_factory.mktemp("untouched")
+    shutil.copytree(years, root / "w")
+    folder = run(Workspace(root / "w"), 2017, 2023).folder
+    return {
+        **digests(folder),
+        "registry": hashlib.sha256(Workspace(root / "w").registry("here").read_bytes()).hexdigest(),
+    }
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_the_same_bytes_wherever_it_was_killed(workspace: Workspace, untouched: dict[str, str], writer: str) -> None:
+    from cryosentinel_core.workflows import change as corridor
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corridor, writer, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(workspace, 2017, 2023)
+    summary = run(workspace, 2017, 2023)
+    assert not summary.is_reused
+    registry = hashlib.sha256(workspace.registry("here").read_bytes()).hexdigest()
+    assert {**digests(summary.folder), "registry": registry} == untouched
+
+
+def test_keys_stay_when_a_year_is_added(workspace: Workspace) -> None:
+    two = run(workspace, 2017, 2023).table
+    three = run(workspace, 2017, 2021, 2023).table
+    first_last = three[three["pair"] == "2017-2023"]
+    assert set(two["lake_key"]) <= set(first_last["lake_key"])
+    merged = two[two["status"] == "merged"].iloc[0]
+    assert len(merged["aliases"].split(";")) == 1
+    assert merged["lake_key"] != merged["aliases"]
+
+
+def test_dates_too_far_apart_are_not_compared(workspace: Workspace) -> None:
+    write_year(workspace, 2023, day="09-29")
+    table = run(workspace, 2017, 2023).table
+    assert set(table["reason"]) == {"season", "ice"}
+    assert set(run(workspace, 2017, 2023, max_day_difference=60.0).table["reason"]) == {"", "ice"}
+
+
+def test_without_its_stack_cloud_is_nodata_and_the_picture_is_plain(workspace: Workspace) -> None:
+    for year in (2017, 2021):
+        shutil.rmtree(workspace.year("here", year) / "stack-0")
+    summary = run(workspace, 2017, 2021)
+    assert summary.reasons == {"nodata": 1}
+    assert (summary.folder / "change.png").stat().st_size > 10_000
+
+
+def test_watched_lakes_always_have_a_row(workspace: Workspace, tmp_path: Path) -> None:
+    places = [shapely.Point(lonlat(60, 60)), shapely.Point(lonlat(400, 30)).buffer(0.001)]
+    frame = gpd.GeoDataFrame({"name": ["Growing", "Dry"]}, geometry=places, crs="EPSG:4326")
+    frame.to_file(tmp_path / "watch.geojson")
+    table = run(workspace, 2017, 2023, watch=tmp_path / "watch.geojson").table
+    assert table.loc[table["aliases"].str.contains("Growing"), "status"].tolist() == ["grown"]
+    assert table.loc[table["aliases"] == "Dry", "status"].tolist() == ["stable"]
+    with pytest.raises(InputError, match="cannot read"):
+        run(workspace, 2017, 2023, watch=tmp_path / "none.geojson")
+
+
+def test_missing_years_and_wrong_order_are_said(workspace: Workspace) -> None:
+    with pytest.raises(DataError, match="no lakes of 2019"):
+        run(workspace, 2017, 2019)
+    with pytest.raises(InputError, match="ascending"):
+        run(workspace, 2023, 2017)
+    (workspace.model("here", 2023, "water-index") / "lakes.gpkg").write_bytes(b"damaged")
+    with pytest.raises(CryosentinelError, match=r"lakes\.gpkg"):
+        run(workspace, 2017, 2023)
+
+
+def test_radar_in_one_year_only_is_said(workspace: Workspace) -> None:
+    record = workspace.model("here", 2023, "water-index") / "run.json"
+    data = json.loads(record.read_text())
+    data["settings"]["radar_used"] = True
+    record.write_text(json.dumps(data))
+    assert any("radar" in warning for warning in run(workspace, 2017, 2023).warnings)
+
+
+def test_real_inventories_in_a_few_seconds(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "lakes"
+    inventories = [Inventory(year=year, path=str(folder / f"HKH_{year}.shp"), resolution_m=30) for year in (2010, 2020)]
+    summary = change_inventories(inventories, tmp_path, ChangeSettings(min_area_m2=1.0), reporter=Silent())
+    first, second = (pyogrio.read_dataframe(folder / f"HKH_{year}.shp") for year in (2010, 2020))
+    twins = set(first.geometry.force_2d().normalize().to_wkb()) & set(second.geometry.force_2d().normalize().to_wkb())
+    same = summary.table[summary.table["change_m2"] == 0.0]
+    assert len(twins) >= 505
+    assert len(same) >= len(twins) - 3
+    assert set(same["status"]) == {"stable"}
+    assert not same["significant"].any()
+    assert "unobserved" not in set(summary.table["status"])
+    assert (summary.table["observed_from"] == 1.0).all()
+    assert change_inventories(inventories, tmp_path, ChangeSettings(min_area_m2=1.0), reporter=Silent()).is_reused
+
+
+def test_three_real_years_tell_of_known_lakes(shared_data: Path, tmp_path: Path) -> None:
+    path = str(shared_data / "lakes/khumbu_2000_2010_2020.gpkg")
+    inventories = [
+        Inventory(year=year, path=path, resolution_m=30, select=("year", str(year))) for year in (2000, 2010, 2020)
+    ]
+    summary = change_inventories(inventories, tmp_path, ChangeSettings(), reporter=Silent())
+    rows = summary.table[summary.table["pair"] == "2000-2020"]
+    imja = rows[np.hypot(rows["lon"] - 86.922, rows["lat"] - 27.899) < 0.02].sort_values("area_to_m2").iloc[-1]
+    assert imja["status"] == "grown"
+    assert imja["area_from_m2"] / 1e6 == pytest.approx(0.841, rel=0.01)
+    assert imja["area_to_m2"] / 1e6 == pytest.approx(1.582, rel=0.01)
+    assert imja["trend_m2_per_year"] == pytest.approx((1.582 - 0.841) / 20 * 1e6, rel=0.02)
+    barun = rows[np.hypot(rows["lon"] - 87.097, rows["lat"] - 27.798) < 0.02].sort_values("area_to_m2").iloc[-1]
+    assert (barun["status"], round(barun["area_to_m2"] / 1e6, 2)) == ("grown", 2.05)
+
+
+def test_no_lakes_at_all_are_a_result(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for year in (2017, 2023):
+        monkeypatch.setitem(LAKES, year, [])
+        write_year(workspace, year)
+    summary = run(workspace, 2017, 2023)
+    assert summary.n_rows == 0
+    assert (summary.folder / "change.png").exists()
