@@ -241,6 +241,11 @@ def otsu(values: np.ndarray) -> float:
     return float(centres[int(np.nanargmax(between))])
 
 
+def is_true(column: pd.Series) -> int:
+    """How many entries are True; empty ones are not."""
+    return int((column.astype(str) == "True").sum())
+
+
 def report(results: list[dict[str, Any]]) -> str:
     """The table of docs/benchmarks.md."""
     lakes = pd.DataFrame([row for result in results for row in result["lakes"]])

@@ -19,7 +19,7 @@ def _parse_years(_: click.Context, __: click.Parameter, value: str) -> tuple[int
         raise click.BadParameter(f"{value!r} is no list of years", param_hint="--years") from None
     from cryosentinel_cli.options import check_years
 
-    return check_years(years, least=1)
+    return check_years(years, least=2)
 
 
 @click.command()

@@ -201,3 +201,18 @@ def test_where_zones_overlap_the_one_with_more_area_at_home_stays() -> None:
 def test_zones_that_only_touch_keep_both() -> None:
     frames = [zone_frame(32643, [(77.990, 43.0, 0.004)]), zone_frame(32644, [(78.004, 43.0, 0.004)])]
     assert len(merge_zones(frames)[0]) == 2
+
+
+def test_memory_is_bounded_by_blocks_not_by_the_area() -> None:
+    rng = np.random.default_rng(8)
+    logits = draw([(rng.uniform(0, 320), rng.uniform(0, 300), rng.uniform(2, 6)) for _ in range(60)])
+    asked: list[tuple[int, int]] = []
+    readers = readers_of(logits)
+
+    def spy(grid: Grid) -> NDArray[np.int16]:
+        asked.append(grid.shape)
+        return readers.logits(grid)
+
+    spying = LakeReaders(logits=spy, processed=readers.processed, dem=readers.dem)
+    extract_lakes(spying, HULL, area_of(HULL), ORIGIN, block_px=40)
+    assert max(max(shape) for shape in asked) <= 2 * 40 + 2

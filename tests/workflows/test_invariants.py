@@ -135,7 +135,7 @@ def border_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cryosentinel_core.simulate import SimulateSettings, simulate
 
     folder = tmp_path_factory.mktemp("border")
-    simulate(folder, SimulateSettings(seed=3, size_km=3.0, years=(2023,), zone_border=True))
+    simulate(folder, SimulateSettings(seed=3, size_km=3.0, optical_dates=3, radar_dates=1, zone_border=True))
     return folder
 
 
