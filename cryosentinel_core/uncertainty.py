@@ -5,7 +5,12 @@ An outline is displaced, here a little outwards, there a little inwards. With `s
 displacement, `L` the length along the shore over which it stays the same, and `P` the perimeter, the shore falls into `P /
 L` independent pieces of area error `s L` each, so the random part is
 
-    sigma_random = s sqrt(L P)
+    sigma_shore = s sqrt(L P)
+
+A lake's own water and surroundings (turbidity, the brightness of its shores) displace all of its outline alike, by `l` from
+lake to lake and year to year, which adds `l P`; together
+
+    sigma_random = sqrt(s^2 L P + l^2 P^2)
 
 and a displacement `d` common to all shores of a run (threshold, labels, mixed pixels) is the systematic part
 
@@ -47,6 +52,7 @@ class UncertaintyModel:
         transition_share: More of it per metre of transition width (over which the logit changes by 1), dimensionless.
         max_transition_m: Widths beyond this count as this.
         correlation_length_m: Along the shore, over which the displacement stays the same.
+        lake_displacement_m: Standard deviation of a displacement that one lake's whole shore has in common in one year.
         reference_observations: Number of clear dates that the displacement holds for; it falls with the fourth root of more,
             since shores share their mixed pixels, and rises likewise with fewer.
         systematic_displacement_m: Common to all shores of a run.
@@ -56,16 +62,17 @@ class UncertaintyModel:
         registration_m: Shift between two years' images, as a random displacement of the shores.
     """
 
-    displacement_m: float = 2.5
-    transition_share: float = 0.5
+    displacement_m: float = 0.4
+    transition_share: float = 0.1
     max_transition_m: float = 20.0
     correlation_length_m: float = 40.0
+    lake_displacement_m: float = 0.4
     reference_observations: float = 4.0
     systematic_displacement_m: float = 0.8
     no_radar_factor: float = 1.3
     unobserved_displacement_m: float = 3.0
     systematic_change_share: float = 0.35
-    registration_m: float = 2.0
+    registration_m: float = 0.5
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -110,9 +117,11 @@ def area_sigmas(
     factor = model.no_radar_factor if lacks_radar else 1.0
     spread = model.displacement_m + model.transition_share * np.minimum(width_m, model.max_transition_m)
     spread = factor * spread * (model.reference_observations / dates) ** 0.25
-    seen_part = spread * np.sqrt(model.correlation_length_m * perimeter * (1.0 - blind))
+    shore_part = spread * np.sqrt(model.correlation_length_m * perimeter * (1.0 - blind))
+    lake_part = factor * model.lake_displacement_m * perimeter
     blind_part = model.unobserved_displacement_m * perimeter * blind
-    return np.hypot(seen_part, blind_part), factor * model.systematic_displacement_m * perimeter
+    random = np.sqrt(shore_part**2 + lake_part**2 + blind_part**2)
+    return random, factor * model.systematic_displacement_m * perimeter
 
 
 def change_sigma(

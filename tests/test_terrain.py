@@ -62,7 +62,7 @@ def test_shadow_falls_away_from_the_sun(azimuth: float) -> None:
 
 def test_shadow_does_not_depend_on_the_cutting() -> None:
     rng = np.random.default_rng(0)
-    waves = rng.random((6, 3)) * [0.02, 0.02, 6.0]
+    waves = rng.random((6, 3)) * [0.1, 0.1, 6.0]
 
     def height(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         return sum(150 * np.sin(a * (rows + 470_000) + b * (cols - 30_000) + c) for a, b, c in waves)  # type: ignore[return-value]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ MODEL = UncertaintyModel(
     transition_share=0.5,
     max_transition_m=20.0,
     correlation_length_m=25.0,
+    lake_displacement_m=0.0,
     reference_observations=4.0,
     systematic_displacement_m=1.0,
     no_radar_factor=1.5,
@@ -27,6 +30,13 @@ def test_parts_are_those_of_the_formulas() -> None:
     random, systematic = area_sigmas([400.0], [0.4], [0.0], [4], model=MODEL)
     assert random == pytest.approx([400.0])
     assert systematic == pytest.approx([400.0])
+
+
+def test_a_lakes_own_displacement_grows_with_its_perimeter() -> None:
+    # 0.75 m x 400 m = 300 m2, and 400 m2 from above.
+    model = replace(MODEL, lake_displacement_m=0.75)
+    assert area_sigmas([400.0], [0.4], [0.0], [4], model=model)[0] == pytest.approx([500.0])
+    assert area_sigmas([400.0], [0.4], [0.0], [64], model=model)[0] == pytest.approx([np.hypot(200.0, 300.0)])
 
 
 def test_more_dates_narrow_and_unknown_widens() -> None:

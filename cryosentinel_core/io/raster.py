@@ -276,10 +276,11 @@ def _open_and_use(href: str, way: Access, use: Any) -> Any:
         text = str(error)
         if error.__cause__ is not None and str(error.__cause__) not in text:
             text = f"{text}: {error.__cause__}"
-        if "403" in text or "401" in text:
-            way.signer.renew(href)
+        # A refusal in the middle of a read does not always say 403, so that every failure costs the token.
+        way.signer.renew(href)
+        if "code: 403" in text or "code: 401" in text:
             raise RasterError(f"the archive refuses to hand out {_shown(href)} (403)", "try again later") from error
-        kind = _Gone if "404" in text or "410" in text else RasterError
+        kind = _Gone if "code: 404" in text or "code: 410" in text else RasterError
         raise kind(f"cannot read {_shown(href)}: {_without_token(text)}", "run again later to complete") from error
 
 
@@ -353,7 +354,7 @@ def _encode(values: Numbers, grid: Grid, form: Format, tags: Mapping[str, str]) 
         "transform": grid.transform,
         "nodata": form.nodata,
         "compress": "DEFLATE",
-        "level": 6,
+        "level": 1,
         "predictor": "FLOATING_POINT" if floating else "STANDARD",
         "blocksize": BLOCK_PX,
         "overview_resampling": form.overview,
