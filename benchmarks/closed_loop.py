@@ -55,10 +55,11 @@ def run_seed(seed: int, folder: Path, size_km: float, model: str) -> dict[str, A
     summary = predict(
         home, area, YEARS, PredictSettings(model=model), FetchSettings(catalog=str(catalogue)), reporter=Silent()
     )
-    result = change(home, area.name, YEARS, summary.model, ChangeSettings(), reporter=Silent())
-    done = time.perf_counter()
     truth = gpd.read_file(catalogue / "truth" / "lakes.gpkg", layer="lakes")
     events = pd.read_csv(catalogue / "truth" / "events.csv", keep_default_na=False, na_values=[""])
+    watch = write_watched(folder / "watched.gpkg", truth, events)
+    result = change(home, area.name, YEARS, summary.model, ChangeSettings(watch=watch), reporter=Silent())
+    done = time.perf_counter()
     inside = truth[truth.intersects(area.geometry)]
     rows = gpd.read_file(result.folder / "change.gpkg", layer="change")
     scored: dict[str, Any] = {
@@ -70,6 +71,17 @@ def run_seed(seed: int, folder: Path, size_km: float, model: str) -> dict[str, A
         "pixels": score_pixels(catalogue, inside, events, {year.year: year.folder for year in summary.years}, area),
     }
     return scored
+
+
+def write_watched(path: Path, truth: gpd.GeoDataFrame, events: pd.DataFrame) -> Path | None:
+    """The lakes that no year could see, as a file of known lakes: only such a file can give them a row."""
+    blind = events[(events["observed_from"] == 0) & (events["observed_to"] == 0) & (events["status"] == "unobserved")]
+    known = truth[truth.truth_id.isin({part for ids in blind["truth_ids"] for part in str(ids).split(";")})]
+    known = known.drop_duplicates("truth_id")[["truth_id", "geometry"]].rename(columns={"truth_id": "name"})
+    if known.empty:
+        return None
+    known.to_file(path, layer="watched", driver="GPKG")
+    return path
 
 
 def hidden_ids(events: pd.DataFrame) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +22,26 @@ from cryosentinel_cli.options import (
 )
 
 if TYPE_CHECKING:
+    from cryosentinel_core.lake import Inventory
     from cryosentinel_core.settings import ChangeSettings
 
-_INVENTORY = re.compile(r"^(\d{4})=(.+?)(?:\?([^=?@]+)=([^?@]+))?@(\d+(?:\.\d+)?)m$")
 
+def _parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[Inventory, ...]:
+    """Each `2010=FILE@30m` as an inventory; years once each, ascending."""
+    if not values:
+        return ()
+    from cryosentinel_core.errors import InputError
+    from cryosentinel_core.lake import Inventory
 
-def _parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[re.Match[str], ...]:
-    """Each `2010=FILE@30m` taken apart; years once each."""
-    found: dict[str, re.Match[str]] = {}
+    found: dict[int, Inventory] = {}
     for value in values:
-        match = _INVENTORY.match(value)
-        if match is None:
-            raise click.BadParameter(f"{value!r} is not of the form YEAR=FILE@30m", param_hint="--lakes")
-        if match[1] in found:
-            raise click.BadParameter(f"two inventories of {match[1]}", param_hint="--lakes")
-        found[match[1]] = match
+        try:
+            inventory = Inventory.parse(value)
+        except InputError as error:
+            raise click.BadParameter(error.message, param_hint="--lakes") from None
+        if inventory.year in found:
+            raise click.BadParameter(f"two inventories of {inventory.year}", param_hint="--lakes")
+        found[inventory.year] = inventory
     return tuple(found[year] for year in sorted(found))
 
 
@@ -78,7 +82,7 @@ def _parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str,
 @common
 def change(
     years: tuple[int, ...], aoi: str | None, yes: bool, confidence: float, min_observed: float, watch: Path | None,
-    inventories: tuple[re.Match[str], ...], workspace: str | None, verbose: bool, quiet: bool, as_json: bool,
+    inventories: tuple[Inventory, ...], workspace: str | None, verbose: bool, quiet: bool, as_json: bool,
     **values: Any,
 ) -> int:  # fmt: skip
     """Compare the lakes of two or more years.
@@ -118,7 +122,7 @@ def change(
 
 def _compare_inventories(
     years: tuple[int, ...],
-    inventories: tuple[re.Match[str], ...],
+    inventories: tuple[Inventory, ...],
     settings: ChangeSettings,
     workspace: str | None,
     verbose: bool,
@@ -130,20 +134,10 @@ def _compare_inventories(
         raise click.UsageError("--lakes brings its own years: give no others")
     if len(inventories) < 2:
         raise click.UsageError("wanted at least 2 inventories, one --lakes YEAR=FILE@30m for each")
-    from cryosentinel_core.lake import Inventory
     from cryosentinel_core.workflows.change import change_inventories
 
-    ordered = [
-        Inventory(
-            year=int(found[1]),
-            path=found[2],
-            resolution_m=float(found[5]),
-            select=(found[3], found[4]) if found[3] else None,
-        )
-        for found in inventories
-    ]
-    folder = workspace_root(workspace) / f"change_{'_'.join(str(one.year) for one in ordered)}_inventories"
+    folder = workspace_root(workspace) / f"change_{'_'.join(str(one.year) for one in inventories)}_inventories"
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
-        summary = change_inventories(ordered, folder, settings, reporter=console)
+        summary = change_inventories(inventories, folder, settings, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())
     return 0

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.area import Area
 from cryosentinel_core.io.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, WATER_LAYER, read_part, write_layer
-from cryosentinel_core.io.stack import read_stack
+from cryosentinel_core.io.stack import Layer as StackLayer
+from cryosentinel_core.io.stack import read_layer
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, write_json
 from cryosentinel_core.lake import LakeOrigin, LakeReaders
 from cryosentinel_core.lattice import Cell, Grid, group_cells, hull_of_cells, mask_of_cells
@@ -28,6 +29,7 @@ from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scene import Condition
 from cryosentinel_core.segmenter import Segmenter
 from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
+from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, classify_water, encode_probability
 from cryosentinel_core.workflows.fetch import fetch
@@ -210,6 +212,7 @@ def _plan_year(
             "tta": settings.tta,
             "weights": settings.weights,
             "recipe": recipe.as_dict(),
+            "uncertainty": UNCERTAINTY.as_dict(),
             "aoi": area.name,
             "area": digest_of(area.geometry.wkb_hex),
             "year": year,
@@ -343,7 +346,7 @@ def _write_mosaics(plan: _YearPlan, epsg: int, settings: PredictSettings, tile_c
     def read_water(grid: Grid) -> NDArray[np.uint8]:
         nonlocal seen
         stored = read_part(logit_path, grid, LOGIT_NODATA)
-        condition = read_stack(plan.stack, epsg, grid, tile_cells=tile_cells).condition
+        condition = read_layer(plan.stack, "class", grid, tile_cells=tile_cells)[0]
         water = classify_water(stored, condition, settings.threshold)
         seen += int(np.count_nonzero((water == WATER_LAND) | (water == WATER_LAKE)))
         return water
@@ -385,15 +388,17 @@ def _find_lakes(
 def lake_readers(logit_path: Path, stack: Path, epsg: int, cells: list[Cell], tile_cells: int) -> LakeReaders:
     """Readers of one zone's rasters, pixels under snow, ice or terrain shadow counting as unobserved."""
 
+    def read(layer: StackLayer, grid: Grid) -> Any:
+        return read_layer(stack, layer, grid, tile_cells=tile_cells)
+
     def read_logits(grid: Grid) -> NDArray[np.int16]:
         stored = read_part(logit_path, grid, LOGIT_NODATA)
-        condition = read_stack(stack, epsg, grid, tile_cells=tile_cells).condition
-        return np.where(condition == Condition.CLEAR, stored, np.int16(LOGIT_NODATA)).astype(np.int16)
+        return np.where(read("class", grid)[0] == int(Condition.CLEAR), stored, np.int16(LOGIT_NODATA)).astype(np.int16)
 
     return LakeReaders(
         logits=read_logits,
         processed=lambda grid: mask_of_cells(cells, grid),
-        dem=lambda grid: read_stack(stack, epsg, grid, tile_cells=tile_cells).dem,
-        counts=lambda grid: read_stack(stack, epsg, grid, tile_cells=tile_cells).counts,
-        dates=lambda grid: read_stack(stack, epsg, grid, tile_cells=tile_cells).dates,
+        dem=lambda grid: read("dem", grid)[0],
+        counts=lambda grid: read("clear", grid),
+        dates=lambda grid: read("dates", grid),
     )
