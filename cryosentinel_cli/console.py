@@ -59,12 +59,12 @@ class Console:
             self._bars = None
 
     def progress(self, task: str, done: int, total: int) -> None:
-        """Move a task's bar; without a terminal say when it begins, with `--verbose` each step."""
+        """Move a task's bar; without a terminal say when it begins, with `--verbose` also each tenth."""
         if self._bars is not None:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=total)
             self._bars.update(self._tasks[task], completed=done, total=total)
-        elif not self.quiet and (done == 0 or self.verbose):
+        elif not self.quiet and (done == 0 or (self.verbose and 10 * done // total > 10 * (done - 1) // total)):
             self._line(f"{task} ({done}/{total})")
 
     def note(self, message: str) -> None:

@@ -1,15 +1,14 @@
-"""The errors and warnings that cryosentinel raises on purpose.
+"""The errors that cryosentinel raises on purpose.
 
 Every room raises these and no others for something a user can mend; the command line turns them into one message and
-one hint on stderr and exit code 1. Anything else that escapes is a fault of ours (exit code 70).
+one hint on stderr and exit code 1. Anything else that escapes is a fault of ours (exit code 70). What a reader of a result
+should merely know is said through `reporter.Reporter.warn` and stands in the result.
 
     CryosentinelError(message, hint)
       InputError     ConfigError  AreaError  BandError  GridMismatch
-      DataError      CatalogError  NoScenes  RasterError  PartialResult
-      ModelError     CheckpointError  SoupMismatch  NonFiniteOutput
+      DataError      CatalogError  NoScenes  RasterError
+      ModelError     CheckpointError  NonFiniteOutput
       OutputError    OutputWrite
-    CryosentinelWarning
-      LowValidFraction  OutsideValidatedArea  RecipeMismatch  SuspectOffset
 """
 
 from __future__ import annotations
@@ -81,10 +80,6 @@ class CheckpointError(ModelError):
     """A checkpoint is damaged, unsafe or does not fit the network."""
 
 
-class SoupMismatch(ModelError):
-    """Checkpoints differ too much to be averaged."""
-
-
 class NonFiniteOutput(ModelError):
     """A network returned NaN or infinity on finite input."""
 
@@ -95,23 +90,3 @@ class OutputError(CryosentinelError):
 
 class OutputWrite(OutputError):
     """The disk refused a write: full, read-only or gone."""
-
-
-class CryosentinelWarning(UserWarning):
-    """Something a user should know that does not stop the work."""
-
-
-class LowValidFraction(CryosentinelWarning):
-    """Little of the area was observed."""
-
-
-class OutsideValidatedArea(CryosentinelWarning):
-    """The area lies outside High Mountain Asia, where nothing was validated."""
-
-
-class RecipeMismatch(CryosentinelWarning):
-    """A stack was made by another recipe than the weights were trained on."""
-
-
-class SuspectOffset(CryosentinelWarning):
-    """The pixels contradict what the metadata say about the +1000 offset."""

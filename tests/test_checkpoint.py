@@ -95,7 +95,13 @@ def test_parts_compiled_by_themselves(
 
 
 def test_inner_names_survive() -> None:
-    names = ["model.encoder.model_head.weight", "model.encoder.model.weight", "model.modules.0", "model", "a._orig_mod.b"]
+    names = [
+        "model.encoder.model_head.weight",
+        "model.encoder.model.weight",
+        "model.modules.0",
+        "model",
+        "a._orig_mod.b",
+    ]
     stripped = strip_prefixes(Path("x"), dict.fromkeys(names, 0))
     assert list(stripped) == ["encoder.model_head.weight", "encoder.model.weight", "modules.0", "model", "a.b"]
 
@@ -137,9 +143,7 @@ def test_average_of_another_network(tmp_path: Path, content: dict[str, Any]) -> 
     assert "stranger" in fails(save(tmp_path / "a.ckpt", content), weights="ema")
 
 
-def test_bare_state_dict_takes_the_published_architecture(
-    tmp_path: Path, weights: dict[str, torch.Tensor]
-) -> None:
+def test_bare_state_dict_takes_the_published_architecture(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
     assert "terramind_v1_large" in fails(save(tmp_path / "a.pt", weights))
 
 

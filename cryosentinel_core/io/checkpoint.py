@@ -235,7 +235,9 @@ def _materialise(path: Path, archive: Archive, named: dict[str, Any]) -> dict[st
 
 
 def _is_plain_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized and not value.is_nested
+    return (
+        isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized and not value.is_nested
+    )
 
 
 def _tensor_of(archive: Archive, content: np.memmap[Any, Any], record: TensorRecord) -> Tensor:

@@ -20,6 +20,7 @@ from cryosentinel_core.io.workspace import Workspace, is_current, read_json, wri
 from cryosentinel_core.lattice import group_cells
 from cryosentinel_core.recipe import Recipe
 from cryosentinel_core.reporter import Reporter
+from cryosentinel_core.season import OCTOBER
 from cryosentinel_core.selection import Role
 from cryosentinel_core.settings import FetchSettings
 from cryosentinel_core.workflows.jobs import run_jobs
@@ -163,7 +164,7 @@ def fetch(
             reporter.progress("stack tiles", done, len(jobs))
     made = {id(job) for _, job in todo}
     summaries = tuple(_summary_of_year(area, locks[year], plans[year], made, outcomes[year]) for year in years)
-    _collect_warnings(plans, warnings, reporter)
+    _collect_warnings(plans, locks, settings, warnings, reporter)
     return FetchSummary(
         recipe=recipe,
         stacks=stacks,
@@ -245,13 +246,24 @@ def _summary_of_year(
     )
 
 
-def _collect_warnings(plans: Mapping[int, Sequence[StackJob]], warnings: list[str], reporter: Reporter) -> None:
-    """Warnings of all tiles' records, those of reused ones too, each once."""
+def _collect_warnings(
+    plans: Mapping[int, Sequence[StackJob]],
+    locks: Mapping[int, Lock],
+    settings: FetchSettings,
+    warnings: list[str],
+    reporter: Reporter,
+) -> None:
+    """What the locks and all tiles' records warn of, those of reused tiles too, each once."""
+    found: list[str] = []
     for year, jobs in plans.items():
+        for tile in sorted({job.tile.lattice_tile for job in jobs}):
+            season = locks[year].notes.get(tile, {}).get("optical", "")
+            if season == str(OCTOBER) != settings.season:
+                found.append(f"{year}: tile {tile.epsg}/{tile.name} has no usable scene in season, October was taken")
         for job in jobs:
             record = read_json(folder_of_tile(job.folder, job.tile) / RECORD)
-            for text in record.get("warnings", []) if isinstance(record, dict) else []:
-                message = f"{year}: {text}"
-                if message not in warnings:
-                    warnings.append(message)
-                    reporter.warn(message)
+            found += [f"{year}: {text}" for text in record.get("warnings", [])] if isinstance(record, dict) else []
+    for message in dict.fromkeys(found):
+        if message not in warnings:
+            warnings.append(message)
+            reporter.warn(message)

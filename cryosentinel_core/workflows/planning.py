@@ -167,7 +167,8 @@ def _search_years(
     region = shapely.union_all([outline_of_tile(tile) for tile in tiles])
     known = [lock for lock in [*locks.values(), *others] if lock.product]
     choices, raw, product = _choose_optical(search, region, todo, known)
-    terrain, raw_terrain = _find_terrain(search, region)
+    has_terrain = any(roles.get("terrain") for lock in locks.values() for roles in lock.tiles.values())
+    terrain, raw_terrain = _find_terrain(search, region, may_lack=has_terrain)
     radar, raw_radar = _find_radar(search, region, todo) if settings.radar != "none" else ({}, {})
     for year, lacking in todo.items():
         lock = locks.get(year)
@@ -328,8 +329,10 @@ def _best_collection(
     return best
 
 
-def _find_terrain(search: _Search, region: BaseGeometry) -> tuple[list[Scene], dict[str, dict[str, Any]]]:
-    """DEM tiles of the first catalogue that has them; a warning if there are none."""
+def _find_terrain(
+    search: _Search, region: BaseGeometry, *, may_lack: bool
+) -> tuple[list[Scene], dict[str, dict[str, Any]]]:
+    """DEM tiles of the first catalogue that has them; none is an error, unless other tiles of the area have some."""
     wide = shapely.buffer(region, 0.1)
     failures: list[CryosentinelError] = []
     for reference in _catalogs(search.settings, "terrain"):
@@ -344,6 +347,9 @@ def _find_terrain(search: _Search, region: BaseGeometry) -> tuple[list[Scene], d
             return scenes, raw
     if failures:
         raise failures[0]
+    if may_lack:
+        search.warn("no tile of the Copernicus DEM covers a part of the area")
+        return [], {}
     raise NoScenes("no tile of the Copernicus DEM covers the area", "give another catalogue with --terrain")
 
 

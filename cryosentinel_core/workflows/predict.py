@@ -7,9 +7,11 @@ that changed is the only one done again; that folder may be deleted.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from cryosentinel_core.io.stack import Layer as StackLayer
 from cryosentinel_core.io.stack import read_layer
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, write_json
 from cryosentinel_core.lake import LakeOrigin, LakeReaders
-from cryosentinel_core.lattice import Cell, Grid, group_cells, hull_of_cells, mask_of_cells
+from cryosentinel_core.lattice import Cell, Grid, group_cells, hull_of_cells, mask_of_cells, windows_touching
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.recipe import Recipe
 from cryosentinel_core.reporter import Reporter
@@ -34,7 +36,7 @@ from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, classify_water, encode_probability
 from cryosentinel_core.workflows.fetch import fetch
 from cryosentinel_core.workflows.jobs import run_jobs
-from cryosentinel_core.workflows.segment import TileJob, segment_tile
+from cryosentinel_core.workflows.segment import TileJob, segment_tile, stride_of
 from cryosentinel_core.workflows.segmenters import build_segmenter
 
 
@@ -143,6 +145,10 @@ def predict(
     segmenter = build_segmenter(settings)
     fetched = fetch(workspace, area, years, fetching, reporter=reporter)
     warnings = list(fetched.warnings)
+    if not area.is_validated:
+        message = f"{area.name} reaches outside High Mountain Asia, where nothing was validated"
+        warnings.append(message)
+        reporter.warn(message)
     if segmenter.recipe is not None:
         for difference in fetched.recipe.differences(segmenter.recipe):
             message = f"the stack is not what the weights were trained on: {difference}"
@@ -152,7 +158,7 @@ def predict(
         _plan_year(workspace, area, year, fetched.stacks[year], fetched.recipe, segmenter, settings, fetching, warnings)
         for year in years
     ]
-    _segment(plans, settings, reporter)
+    _segment(plans, settings, stride_of(segmenter, settings), reporter)
     results = []
     for number, plan in enumerate(plans):
         reporter.progress("lakes", number, len(plans))
@@ -243,7 +249,7 @@ def _parents_of(cells: tuple[Cell, ...], records: dict[str, dict[str, Any]], til
     return {name: str(records[name]["digest"]) for name in names if name in records}
 
 
-def _segment(plans: list[_YearPlan], settings: PredictSettings, reporter: Reporter) -> None:
+def _segment(plans: list[_YearPlan], settings: PredictSettings, stride: int, reporter: Reporter) -> None:
     """Run the jobs that are not done, of all years together."""
     jobs = [job for plan in plans for job in plan.jobs]
     todo = [job for job in jobs if not job.is_done]
@@ -251,10 +257,23 @@ def _segment(plans: list[_YearPlan], settings: PredictSettings, reporter: Report
         reporter.note(f"{len(jobs) - len(todo)} of {len(jobs)} tiles are segmented already")
     for plan in plans:
         remove_leftovers(plan.folder)
+    total = sum(len(windows_touching(job.cells, stride)) for job in todo)
+    finished = 0
+    lock = threading.Lock()
+
+    def heard(n_windows: int) -> None:
+        nonlocal finished
+        with lock:
+            finished += n_windows
+            reporter.progress("segment windows", finished, total)
+
+    reporter.progress("segment windows", 0, total)
     workers = settings.workers if settings.model == WATER_INDEX else 1
-    reporter.progress("segment tiles", 0, len(todo))
-    for done, _ in enumerate(run_jobs(segment_tile, todo, workers=workers, scheduler=settings.scheduler), start=1):
-        reporter.progress("segment tiles", done, len(todo))
+    # A callback does not travel to a cluster: there, whole tiles are what is heard of.
+    work = segment_tile if settings.scheduler else partial(segment_tile, heard=heard)
+    for index, _ in run_jobs(work, todo, workers=workers, scheduler=settings.scheduler):
+        if settings.scheduler:
+            heard(len(windows_touching(todo[index].cells, stride)))
 
 
 def _finish_year(

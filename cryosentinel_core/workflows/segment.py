@@ -6,7 +6,8 @@ same whoever asks, so the pixels on both sides of a seam get the same sum of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +30,10 @@ from cryosentinel_core.workflows.segmenters import build_segmenter
 
 STRIP_PX: Final = 5 * CELL_PX
 """Rows of windows held in memory together."""
+
+
+Heard = Callable[[int], None]
+"""Told how many windows were just finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,27 +69,44 @@ class TileJob:
         return is_current(self.record, self.provenance, self.part)
 
 
-def segment_tile(job: TileJob) -> dict[str, int]:
+def segment_tile(job: TileJob, heard: Heard | None = None) -> dict[str, int]:
     """Write the logits of one tile's core cells; does nothing if they are there.
 
+    Args:
+        job: What to do.
+        heard: Called with the number of windows just finished.
+
     Returns:
-        Counts: windows segmented and skipped, pixels observed.
+        Counts: windows segmented and skipped.
     """
     if job.is_done:
-        return {"n_windows": 0, "n_skipped": 0, "n_reused": 1}
+        return {"n_windows": 0, "n_skipped": 0}
     segmenter = build_segmenter(job.settings)
-    stride = job.settings.stride_px if segmenter.blended else CELL_PX
-    logits, counts = segment_cells(job.stack, job.stack_tile_cells, job.cells, segmenter, stride)
+    stride = stride_of(segmenter, job.settings)
+    logits, counts = segment_cells(job.stack, job.stack_tile_cells, job.cells, segmenter, stride, heard)
     hull = hull_of_cells(job.cells)
     write_layer(job.part, hull, LOGIT_LAYER, job.provenance.as_tags(), lambda strip: logits[strip.slices_in(hull)])
     write_json(job.record, {**job.provenance.as_dict(), "counts": counts})
-    return {**counts, "n_reused": 0}
+    return counts
+
+
+def stride_of(segmenter: Segmenter, settings: PredictSettings) -> int:
+    """Pixels from window to window: overlap is for what is blended."""
+    return settings.stride_px if segmenter.blended else CELL_PX
 
 
 def segment_cells(
-    stack_folder: Path, stack_tile_cells: int, cells: tuple[Cell, ...], segmenter: Segmenter, stride: int
+    stack_folder: Path,
+    stack_tile_cells: int,
+    cells: tuple[Cell, ...],
+    segmenter: Segmenter,
+    stride: int,
+    heard: Heard | None = None,
 ) -> tuple[NDArray[np.int16], dict[str, int]]:
     """Stored logits of some cells of one zone.
+
+    The next strip of the stack is read in a thread while the current one is segmented, so that a GPU does not wait for the disk;
+    memory holds two strips and the cells' sums, whatever the area.
 
     Returns:
         (H, W) int16 on the cells' hull, nodata outside the cells and where nothing was observed; and counts of windows.
@@ -92,20 +114,39 @@ def segment_cells(
     hull = hull_of_cells(cells)
     canvas = LogitCanvas(hull, segmenter.window_px, blended=segmenter.blended)
     valid = np.zeros(hull.shape, dtype=bool)
-    addresses = windows_touching(cells, stride)
     counts = {"n_windows": 0, "n_skipped": 0}
-    for run in _strips(addresses):
+
+    def read(run: list[tuple[int, int]]) -> Stack:
         grid = hull_of_windows(hull.epsg, run, segmenter.window_px, segmenter.halo_px)
-        stack = read_stack(stack_folder, hull.epsg, grid, tile_cells=stack_tile_cells)
+        return read_stack(stack_folder, hull.epsg, grid, tile_cells=stack_tile_cells)
+
+    for run, stack in _read_ahead(list(_strips(windows_touching(cells, stride))), read):
         shared = stack.grid.intersection(hull)
         if shared is not None:
             valid[shared.slices_in(hull)] |= stack.valid[shared.slices_in(stack.grid)]
         wanted = [address for address in run if _is_observed(stack, address, segmenter.window_px)]
         counts["n_windows"] += len(wanted)
         counts["n_skipped"] += len(run) - len(wanted)
+        if heard is not None:
+            heard(len(run) - len(wanted))
         for address, window in segment_windows(segmenter, stack, wanted):
             canvas.add(address, window)
+            if heard is not None:
+                heard(1)
     return encode_logits(canvas.mean(), valid & mask_of_cells(cells, hull)), counts
+
+
+def _read_ahead(
+    runs: list[list[tuple[int, int]]], read: Callable[[list[tuple[int, int]]], Stack]
+) -> Iterator[tuple[list[tuple[int, int]], Stack]]:
+    """Each run with its stack, the following one being read meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(read, runs[0])
+        for run, following in zip(runs, [*runs[1:], None], strict=True):
+            stack = coming.result()
+            if following is not None:
+                coming = reader.submit(read, following)
+            yield run, stack
 
 
 def segment_windows(

@@ -46,7 +46,7 @@ from cryosentinel_core.radiometry import (
     to_decibel,
 )
 from cryosentinel_core.recipe import Recipe
-from cryosentinel_core.scene import Condition, Stack
+from cryosentinel_core.scene import COUNT_NAMES, DATE_NAMES, Condition, Stack
 from cryosentinel_core.season import days_of_date
 from cryosentinel_core.selection import Scene, group_overpasses
 from cryosentinel_core.terrain import SHADOW_STEP, cast_shadow, grid_azimuth, halo_of_shadow
@@ -264,7 +264,8 @@ def _composite(
     del flags
     _mark_shadows(judgement, overpasses, relief, job)
     days = [days_of_date(overpass[0].date) for overpass in overpasses]
-    verdict = judge_pixels(judgement, days, best_only=job.recipe.composite == "best")
+    verdict = _judge_in_strips(judgement, days, best_only=job.recipe.composite == "best")
+    del judgement
     s2 = np.zeros((len(S2_NAMES), *grid.shape), dtype=np.uint16)
     floors: list[dict[str, tuple[float, float]]] = [{} for _ in overpasses]
     for index, band in enumerate(S2_NAMES):
@@ -280,6 +281,24 @@ def _composite(
         if overpass[0].product and found and judge_floors(found).is_suspect:
             reading.notes.append(f"{overpass[0].key}: {judge_floors(found).message}")
     return s2, _without_gaps(s2, verdict)
+
+
+def _judge_in_strips(judgement: Judgement, days: Sequence[int], *, best_only: bool) -> Verdict:
+    """`judge_pixels`, one row of cells at a time: its intermediate masks are many."""
+    n, height, width = judgement.seen.shape
+    whole = Verdict(
+        used=np.zeros((n, height, width), dtype=bool),
+        counts=np.zeros((len(COUNT_NAMES), height, width), dtype=np.uint8),
+        condition=np.zeros((height, width), dtype=np.uint8),
+        dates=np.zeros((len(DATE_NAMES), height, width), dtype=np.uint16),
+    )
+    for top in range(0, height, CELL_PX):
+        rows = slice(top, top + CELL_PX)
+        strip = Judgement(seen=judgement.seen[:, rows], water=judgement.water[:, rows])
+        part = judge_pixels(strip, days, best_only=best_only)
+        for name in ("used", "counts", "condition", "dates"):
+            getattr(whole, name)[..., rows, :] = getattr(part, name)
+    return whole
 
 
 def _without_gaps(s2: NDArray[np.uint16], verdict: Verdict) -> Verdict:
@@ -324,23 +343,23 @@ def _read_bands(scene: Scene, bands: Sequence[str], grid: Grid, reading: _Readin
 def _read_many(wanted: Sequence[tuple[Scene, str]], grid: Grid, reading: _Reading) -> list[Any]:
     """Bands of scenes on a grid without offset, 0 = nodata; side by side where they come over a network."""
 
-    def read(one: tuple[Scene, str]) -> Any:
+    def read(one: tuple[Scene, str]) -> tuple[Any, int, int]:
         scene, band = one
         try:
-            return read_on_grid(
+            found = read_on_grid(
                 scene.hrefs[band], grid, nearest=band == SCL, access=reading.access, footprint=scene.footprint
             )
         except RasterError as error:
             raise _Unreadable(scene, error.message) from error
+        values = found.values if band == SCL else remove_offset(found.values, scene.offset)
+        return values, found.n_bytes, found.blank
 
     loaded = _side_by_side(read, wanted, any(is_remote(scene.hrefs[band]) for scene, band in wanted))
-    found = []
-    for (scene, band), one in zip(wanted, loaded, strict=True):
-        reading.n_bytes += one.n_bytes
-        if one.blank:
-            reading.notes.append(f"{scene.key}: {band} has no data in {one.blank} blocks that its footprint promises")
-        found.append(one.values if band == SCL else remove_offset(one.values, scene.offset))
-    return found
+    for (scene, band), (_, n_bytes, blank) in zip(wanted, loaded, strict=True):
+        reading.n_bytes += n_bytes
+        if blank:
+            reading.notes.append(f"{scene.key}: {band} has no data in {blank} blocks that its footprint promises")
+    return [values for values, _, _ in loaded]
 
 
 def _side_by_side(read: Callable[[Any], Any], wanted: Sequence[Any], is_far: bool) -> list[Any]:

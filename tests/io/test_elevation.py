@@ -124,7 +124,7 @@ def test_real_tile_is_read_at_its_posts(shared_data: Path) -> None:
         id="la", collection="cop-dem-glo-30", product="cop-dem-glo-30", role="terrain", hrefs={"DEM": str(path)},
         moment=dt.datetime(2021, 4, 22, tzinfo=dt.UTC), footprint=shapely.box(-119, 33, -117, 35),
     )  # fmt: skip
-    lon, lat = transform * (180.5, 180.5)
+    lon, lat = transform.c + 180.5 * transform.a, transform.f + 180.5 * transform.e
     x, y = transformer(4326, 32611).transform(lon, lat)
     grid = Grid(epsg=32611, row=int(-y // 10), col=int(x // 10), height=1, width=1)
     got = float(read_relief([scene], grid, halo_of_shadow(grid), SHADOW_STEP, Access()).fine[0, 0])
