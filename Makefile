@@ -17,7 +17,7 @@ $(VENV)/.dev: pyproject.toml
 	touch $(BIN)/cryosentinel $@
 
 demo: $(BIN)/cryosentinel
-	$(BIN)/cryosentinel simulate $(DEMO)/catalogue --seed 1
+	test -f $(DEMO)/catalogue/catalog.json || $(BIN)/cryosentinel simulate $(DEMO)/catalogue --seed 1
 	cd $(DEMO) && $(abspath $(BIN))/cryosentinel change 2017 2023 --config $(abspath examples)/demo.toml \
 		--aoi catalogue/aoi.geojson --catalog catalogue
 

@@ -104,6 +104,8 @@ def change(
         {"confidence": confidence, "min_observed": min_observed, "watch": watch, "min_area_m2": values["min_area"]},
     )
     if inventories:
+        if click.get_current_context().get_parameter_source("years") is not click.core.ParameterSource.COMMANDLINE:
+            years = ()  # those of a settings file are for imagery
         return _compare_inventories(years, inventories, settings, workspace, verbose, quiet, as_json)
     asked = check_years(years, least=2)
     predicting, fetching = predict_settings(values), fetch_settings(values)

@@ -32,6 +32,7 @@ class Console:
         self.warnings: list[str] = []
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._begun: set[str] = set()
 
     def __enter__(self) -> Console:
         if not self.quiet and sys.stderr.isatty():
@@ -64,7 +65,10 @@ class Console:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=total)
             self._bars.update(self._tasks[task], completed=done, total=total)
-        elif not self.quiet and (done == 0 or (self.verbose and 10 * done // total > 10 * (done - 1) // total)):
+        elif not self.quiet and task not in self._begun:
+            self._begun.add(task)
+            self._line(f"{task} ({done}/{total})")
+        elif self.verbose and not self.quiet and done > 0 and 10 * done // total > 10 * (done - 1) // total:
             self._line(f"{task} ({done}/{total})")
 
     def note(self, message: str) -> None:

@@ -231,11 +231,16 @@ def resolve_area(reference: str | None, workspace: str | None, *, yes: bool) -> 
 
     if reference:
         return load_area(reference, allow_large=yes)
-    found = sorted(workspace_root(workspace).glob("*/aoi.geojson"))
+    found = [path for path in sorted(workspace_root(workspace).glob("*/aoi.geojson")) if _is_result(path.parent)]
     if len(found) != 1:
         names = ", ".join(path.parent.name for path in found) or "none"
         raise AreaError(f"no --aoi given, and the workspace holds {len(found)} areas ({names})", "say which with --aoi")
     return Area(found[0].parent.name, load_area(str(found[0]), allow_large=True).geometry)
+
+
+def _is_result(folder: Path) -> bool:
+    """True for an area's folder in a workspace: no catalogue that happens to hold an aoi.geojson."""
+    return not (folder / "catalog.json").exists()
 
 
 def check_years(years: tuple[int, ...], *, least: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import (
@@ -23,44 +24,69 @@ from cryosentinel_cli.options import (
 
 @click.command()
 @aoi_option
-@click.option("--year", "year", type=int, multiple=True, metavar="Y", help="Year to map; give it again for more.")
+@click.option(
+    "--year",
+    "year",
+    type=int,
+    multiple=True,
+    metavar="Y",
+    help="Year to map, or to take from a data set of chips; give it again for more.",
+)
 @click.option(
     "--chips",
     type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
-    help="Map the lakes of a folder of chip GeoTIFFs (12 Sentinel-2 bands, VV, VH, DEM) instead of an area.",
+    help="Map the lakes of chips instead of an area: a folder of GeoTIFFs (12 Sentinel-2 bands, VV, VH, DEM), or a data "
+    "set of shards, FOLDER/REGION/YEAR/shard_*.parquet.",
 )
+@click.option(
+    "--region",
+    "region",
+    multiple=True,
+    metavar="NAME",
+    help="Region to take from a data set of chips; give it again for more.  [default: all]",
+)
+@click.option("--n-chips", type=click.IntRange(1), metavar="N", help="Take the first N chips alone.  [default: all]")
 @predict_options
 @fetch_options
 @common
 def predict(
-    aoi: str | None, yes: bool, year: tuple[int, ...], chips: Path | None, workspace: str | None, verbose: bool, quiet: bool,
-    as_json: bool, **values: Any,
+    aoi: str | None, yes: bool, year: tuple[int, ...], chips: Path | None, region: tuple[str, ...], n_chips: int | None,
+    workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
 ) -> int:  # fmt: skip
     """Find the lakes of an area in a year.
 
     Fetches the year's stack if it is missing, runs the network (or water-index) over it, and writes probability, water
     mask and one polygon a lake with its area and uncertainty. It maps lakes; it never forecasts outbursts.
 
+    Chips are windows of their own, without an area. GeoTIFFs bring their place; a shard says no more than a chip's centre,
+    so its rasters and outlines lie right to about a pixel, or nowhere if it says no centre. Where chips have labels, the
+    summary says how well the answer agrees with them. Chips that are done already are kept.
+
     \b
     Examples:
       cryosentinel predict --aoi ile_alatau.geojson --year 2023
       cryosentinel predict --aoi ile_alatau --year 2023 --model water-index
       cryosentinel predict --chips ./chips --model water-index
+      cryosentinel predict --chips ./dataset --region pamir --year 2022 --n-chips 100
     """
     settings = predict_settings(values)
     from cryosentinel_core.io.workspace import Workspace
 
     home = Workspace(workspace_root(workspace))
     if chips is not None:
-        if aoi or year:
-            raise click.UsageError("--chips takes no --aoi and no --year: each chip brings its own place")
+        chosen_years = year if _is_said("year") else ()
+        _check_chips_flags(chips, region, chosen_years)
         from cryosentinel_core.workflows.chips import predict_chips
 
         with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
-            chip_summary = predict_chips(home, chips, settings, reporter=console)
+            chip_summary = predict_chips(
+                home, chips, settings, reporter=console, regions=region, years=chosen_years, n_chips=n_chips
+            )
         console.summary(chip_summary.as_dict(), chip_summary.as_text())
         return 3 if chip_summary.is_partial else 0
+    if region or n_chips:
+        raise click.UsageError("--region and --n-chips go with --chips")
     years = check_years(tuple(sorted(set(year))), least=1)
     fetching = fetch_settings(values)
     area = resolve_area(aoi, workspace, yes=yes)
@@ -70,3 +96,25 @@ def predict(
         summary = run_predict(home, area, years, settings, fetching, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())
     return 3 if summary.is_partial else 0
+
+
+def _is_said(name: str) -> bool:
+    """True if a parameter stands on the command line: a settings file's area and years are not meant for chips."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _check_chips_flags(chips: Path, regions: tuple[str, ...], years: tuple[int, ...]) -> None:
+    """Refuse flags that mean nothing for these chips.
+
+    Raises:
+        click.UsageError: If there is one (exit code 2).
+    """
+    if _is_said("aoi"):
+        raise click.UsageError("--chips takes no --aoi: each chip brings its own place")
+    from cryosentinel_core.io.shards import find_shards
+
+    if (regions or years) and not find_shards(chips):
+        flag = "--region" if regions else "--year"
+        raise click.UsageError(
+            f"{flag} goes with a data set of shards, and {chips} is none: GeoTIFFs do not say theirs"
+        )

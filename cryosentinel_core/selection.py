@@ -181,10 +181,10 @@ def select_optical(tile: Tile, scenes: Sequence[Scene], year: int, rules: Select
         year: Calendar year.
         rules: What may go in.
     """
-    near = [scene for scene in scenes if share_of_tile(scene.footprint, tile) >= MIN_TILE_SHARE]
+    of_year = [scene for scene in scenes if scene.moment.year == year]
+    near = [scene for scene in of_year if share_of_tile(scene.footprint, tile) >= MIN_TILE_SHARE]
     if rules.is_frozen_list:
-        taken = [scene for scene in near if scene.moment.year == year]
-        return Choice(scenes=_without_duplicates(tile, taken, {}), note="as listed")
+        return Choice(scenes=_without_duplicates(tile, near, {}), note="as listed")
     season = str(rules.season)
     chosen, rejected = _in_season(near, year, rules.season, rules)
     if not chosen and rules.october_fallback:

@@ -68,7 +68,7 @@ class UncertaintyModel:
     correlation_length_m: float = 40.0
     lake_displacement_m: float = 0.4
     reference_observations: float = 4.0
-    systematic_displacement_m: float = 0.8
+    systematic_displacement_m: float = 0.6
     no_radar_factor: float = 1.3
     unobserved_displacement_m: float = 3.0
     systematic_change_share: float = 0.35

@@ -8,8 +8,8 @@ Three steps, each local (nothing reaches farther than `HALO_PX`), each a functio
 2. *Endmembers*: around each shore the mean spectra of the water inside and of the land outside, and how the land varies:
    thresholds adapt to turbid and clear lakes, to dark rock and bright scree, over a fixed neighbourhood.
 3. *Unmixing*: reflectance mixes linearly, so a shore pixel's water fraction is where it lies between the two, seen along the
-   direction that separates them best against the land's variety. The logit is zero at one half, and the outline at that
-   level runs at sub-pixel position.
+   direction that separates them best against the land's variety. The logit is zero at about one half, and the outline at
+   that level runs at sub-pixel position.
 
 Sources: NDWI (McFeeters 1996, Int. J. Remote Sens. 17, 1425), MNDWI (Xu 2006, Int. J. Remote Sens. 27, 3025), snow's
 brightness in the near infrared (Hall et al. 1995, Remote Sens. Environ. 54, 127), slope, shadow and local thresholds for
@@ -77,6 +77,7 @@ class WaterIndexParameters:
         brightness_share: Standard deviation of the land's brightness as a share of it: wetness and slope.
         land_fallback: Reflectance of land in all bands where none is near.
         steepness: Logit of a pixel that is all water: slope of logit over fraction, times one half.
+        shore_fraction: Water fraction of a pixel whose logit is zero: a little over one half, as wet ground looks like water.
         outside_logit: Logit where no seed is near.
     """
 
@@ -104,6 +105,7 @@ class WaterIndexParameters:
     brightness_share: float = 0.3
     land_fallback: float = 0.2
     steepness: float = 8.0
+    shore_fraction: float = 0.52
     outside_logit: float = -8.0
 
 
@@ -212,7 +214,7 @@ class WaterIndex:
             valid: (H, W) bool.
 
         Returns:
-            (H, W) float32 logits, zero where half a pixel is water.
+            (H, W) float32 logits, zero where `shore_fraction` of a pixel is water.
         """
         p = self.parameters
         logits = np.full(seeds.shape, p.outside_logit, dtype=np.float32)
@@ -242,7 +244,7 @@ class WaterIndex:
         with np.errstate(divide="ignore", invalid="ignore"):
             fraction = (direction * (pixels - land_mean)).sum(axis=-1) / (direction * apart).sum(axis=-1)
         fraction = np.clip(np.nan_to_num(fraction, nan=0.0), 0.0, 1.0)
-        shore = 2.0 * p.steepness * (fraction - 0.5)
+        shore = 2.0 * p.steepness * (fraction - p.shore_fraction)
         logits[near] = np.where(core[near], np.maximum(shore, p.steepness / 2.0), shore)
         return logits
 

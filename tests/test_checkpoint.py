@@ -19,9 +19,11 @@ import pytest
 import torch
 
 from cryosentinel_core.errors import CheckpointError, CryosentinelError, OutputWrite
-from cryosentinel_core.io.checkpoint import read_checkpoint, strip_prefixes, write_safetensors, write_torch
+from cryosentinel_core.io.checkpoint import read_checkpoint, strip_prefixes
+from cryosentinel_core.io.checkpoint_write import write_safetensors, write_torch
 from cryosentinel_core.io.model_card import convert_checkpoint, describe_checkpoint
-from cryosentinel_core.io.unpickle import Inert, inspect_archive, read_as_data, to_plain
+from cryosentinel_core.io.plain import to_plain
+from cryosentinel_core.io.unpickle import Inert, inspect_archive, read_as_data
 from cryosentinel_core.learn.synthetic import make_random_checkpoint, make_random_weights
 from cryosentinel_core.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
 from cryosentinel_core.recipe import Recipe

@@ -1,16 +1,15 @@
-"""Checkpoint files in, sound weights out; and safetensors files out, the same bytes every time.
+"""Checkpoint files in, sound weights out.
 
 Whatever a checkpoint holds is data: `torch.load(weights_only=True)` reads it first, and what that refuses for unknown
 classes is read by `unpickle`, which imports and calls nothing. Weights leave this room only when every key, shape and
-value was found sound. Neighbours: `unpickle` parses; `learn.model` knows which tensors an architecture has;
-`model_files` finds the file and builds a segmenter from it.
+value was found sound. Neighbours: `unpickle` parses; `checkpoint_write` is the way out; `learn.model` knows which
+tensors an architecture has; `model_files` finds the file and builds a segmenter from it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -22,14 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError, OutputWrite
+from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError
 from cryosentinel_core.io.hyper_parameters import spec_of_hyper_parameters, statistics_of_hyper_parameters
+from cryosentinel_core.io.plain import to_plain
 from cryosentinel_core.io.unpickle import (
     Archive,
     TensorRecord,
     inspect_archive,
     read_as_data,
-    to_plain,
 )
 from cryosentinel_core.learn.model import shapes_of
 from cryosentinel_core.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec, Normalisation
@@ -396,64 +395,3 @@ def _about(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
             "make it with `cryosentinel model convert` from the original checkpoint",
         )
     return dict(about)
-
-
-_SAFETENSORS_DTYPES: Final = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
-    torch.int64: "I64", torch.int32: "I32",
-}  # fmt: skip
-
-
-def write_safetensors(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata; equal input gives equal bytes (the library's own order of metadata varies).
-
-    Args:
-        path: Where to; the file appears there only when it is whole.
-        state_dict: Name -> tensor; written in the order of names.
-        metadata: Strings for the header.
-
-    Raises:
-        OutputWrite: If the disk refuses.
-
-    Source: the safetensors format: 8 bytes length, JSON header, tensors.
-    """
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-    position = 0
-    for name in sorted(state_dict):
-        tensor = state_dict[name]
-        end = position + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _SAFETENSORS_DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [position, end],
-        }
-        position = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
-    text += b" " * (-len(text) % 8)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for name in sorted(state_dict):
-                file.write(state_dict[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputWrite(f"{path} could not be written: {error}", "is the disk full or read-only?") from error
-
-
-def write_torch(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint as PyTorch does; the file appears under its name only when it is whole.
-
-    Raises:
-        OutputWrite: If the disk refuses.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:  # an open file, since PyTorch writes a path's name into the archive
-            torch.save(dict(content), file)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        raise OutputWrite(f"{path} could not be written: {error}", "is the disk full or read-only?") from error

@@ -41,8 +41,9 @@ def look_at_ground(
 ) -> dict[int, GroundSeen]:
     """What each year saw of a piece of ground, in the zone in which the years together saw most of it (tie: lower zone).
 
-    Around the ground, in the pixels that it was grown by, snow or ice of every year is a glacier's edge or a snow bank and
-    counts as seen; ice of some years only may hide water and does not. On the ground itself ice always hides.
+    Around the ground, in the pixels that it was grown by, snow or ice in every year that saw the pixel, and in two at least, is
+    a glacier's edge or a snow bank and counts as seen; where one year saw it bare, ice of another may hide water and does not
+    count. On the ground itself ice always hides.
 
     Args:
         years: Year -> EPSG -> class rasters.
@@ -55,8 +56,14 @@ def look_at_ground(
         water = {year: zones[epsg].water(grid) for year, zones in years.items()}
         if grow_px:
             around = mask & ~_on_grid(ground, grid)
-            lasting = around & np.logical_and.reduce([classes == _SNOW_ICE for classes in water.values()])
-            water = {year: np.where(lasting, np.uint8(_LAND), classes) for year, classes in water.items()}
+            icy = [classes == _SNOW_ICE for classes in water.values()]
+            blind = [classes == _UNOBSERVED for classes in water.values()]
+            lasting = around & np.logical_and.reduce([ice | unseen for ice, unseen in zip(icy, blind, strict=True)])
+            lasting &= np.sum(icy, axis=0) >= min(2, len(icy))
+            water = {
+                year: np.where(lasting & (classes == _SNOW_ICE), np.uint8(_LAND), classes)
+                for year, classes in water.items()
+            }
         seen = {year: count_classes(water[year], zones[epsg].condition, grid, mask) for year, zones in years.items()}
         if _total_share(seen) > _total_share(best) or not any(each.total for each in best.values()):
             best = seen

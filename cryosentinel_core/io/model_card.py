@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from cryosentinel_core import __version__
 from cryosentinel_core.errors import OutputWrite
-from cryosentinel_core.io.checkpoint import METADATA_KEY, Checkpoint, read_checkpoint, sha256_of, write_safetensors
+from cryosentinel_core.io.checkpoint import METADATA_KEY, Checkpoint, read_checkpoint, sha256_of
+from cryosentinel_core.io.checkpoint_write import write_safetensors
 from cryosentinel_core.learn.model import count_parameters
 from cryosentinel_core.model_spec import BANDS_OF_MODALITY, Normalisation
 from cryosentinel_core.units import CELL_PX

@@ -187,7 +187,7 @@ def write_random_checkpoint(
     Raises:
         OutputWrite: If the disk refuses.
     """
-    from cryosentinel_core.io.checkpoint import write_torch
+    from cryosentinel_core.io.checkpoint_write import write_torch
     from cryosentinel_core.learn.synthetic import make_random_checkpoint
 
     spec = ModelSpec(backbone=backbone, decoder_channels=decoder_channels)

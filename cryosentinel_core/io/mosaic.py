@@ -69,11 +69,11 @@ WATER_LAYER: Final = Layer(
     nodata=None,
     description="0 land, 1 lake, 2 snow or ice, 3 terrain shadow, 255 unobserved",
     colours={
-        WATER_LAND: (0, 0, 0, 0),
+        WATER_LAND: (222, 214, 196, 255),
         WATER_LAKE: (0, 90, 181, 255),
-        WATER_SNOW_ICE: (200, 230, 245, 255),
+        WATER_SNOW_ICE: (235, 247, 255, 255),
         WATER_SHADOW: (90, 90, 90, 255),
-        WATER_UNOBSERVED: (230, 160, 0, 120),
+        WATER_UNOBSERVED: (230, 160, 0, 255),
     },
 )
 

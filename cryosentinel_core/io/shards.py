@@ -2,7 +2,8 @@
 
 Each array of a chip is a pair of columns: `<name>_bytes`, the raw buffer in C order and little-endian, and `<name>_shape`.
 Nothing in a file is believed: types, lengths, shapes and values are checked before a buffer becomes an array, sizes are bounded
-before they are read, and nothing is ever unpickled. Reading streams a few rows at a time. Prediction and training read here.
+before they are read, and nothing is ever unpickled. Reading streams a few rows at a time; where another writer made large
+pages, memory holds those of one row group. Prediction and training read here.
 """
 
 from __future__ import annotations
@@ -19,24 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cryosentinel_core.bands import S1_NAMES, S2_BANDS
 from cryosentinel_core.errors import DataError, InputError
+from cryosentinel_core.io.shard_chip import CHIP_ID_LIMIT, CHIP_PARTS, SPLITS, ChipPart, ShardChip
 from cryosentinel_core.io.workspace import writing
-from cryosentinel_core.units import CELL_PX
-
-SPLITS: Final = ("train", "val", "test", "UNKNOWN")
-"""Values of the column `split`."""
 
 SHARD_PATTERN: Final = "shard_*.parquet"
 
-DEM_LIMIT_M: Final = 32_000
-"""Elevation at or beyond plus or minus this is nodata."""
-
-S2_OLD_NODATA: Final = 16_000
-"""Older data hold nodata as this (after clipping) in all optical bands."""
-
-_NAME_LIMIT: Final = 500
 _ROWS_AT_ONCE: Final = 8
+_UNREADABLE: Final = (OSError, pa.ArrowException, ValueError, LookupError, OverflowError, MemoryError)
+"""What Arrow raises on damaged files."""
+
 _YEAR: Final = re.compile(r"^\d{4}$")
 _HINT: Final = "build that shard again, or take it out of the data set"
 
@@ -44,29 +37,6 @@ OnError = Callable[[str, DataError], None]
 """Hears what (shard, or shard and chip) could not be read, and why."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One array of a chip: its name, element type as stored, and shape."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def n_bytes(self) -> int:
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
-
-    @property
-    def words(self) -> str:
-        return f"{np.dtype(self.dtype).name} of {list(self.shape)}"
-
-
-_PARTS: Final = (
-    _Part("s2", "<u2", (len(S2_BANDS), CELL_PX, CELL_PX)),
-    _Part("s1", "<f4", (len(S1_NAMES), CELL_PX, CELL_PX)),
-    _Part("dem", "<i2", (1, CELL_PX, CELL_PX)),
-    _Part("mask", "|u1", (CELL_PX, CELL_PX)),
-)
 _OPTIONAL: Final = ("lat", "lon", "water_frac")
 _SCHEMA: Final = pa.schema(
     [
@@ -77,88 +47,19 @@ _SCHEMA: Final = pa.schema(
         ("water_frac", pa.float64()),
         *(
             field
-            for part in _PARTS
+            for part in CHIP_PARTS
             for field in ((f"{part.name}_bytes", pa.binary()), (f"{part.name}_shape", pa.list_(pa.int64())))
         ),
     ]
 )
 
-
-def find_observed(s2: NDArray[np.uint16], elevation: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where optical and terrain data of a chip are good.
-
-    Args:
-        s2: (12, H, W) uint16; nodata is 0 in all bands or, in older data, 16,000 and more (the clip) in all bands.
-        elevation: (H, W), metres; nodata is NaN, or 32,000 and more to either side of 0.
-
-    Returns:
-        (H, W) bool, True where data are good.
-    """
-    seen = (s2 != 0).any(axis=0) & (s2 < S2_OLD_NODATA).any(axis=0)
-    height = elevation.astype(np.float32)
-    return np.asarray(seen & (np.abs(height) < DEM_LIMIT_M), dtype=bool)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardChip:
-    """One chip of a data set: 224 x 224 px of 10 m; axis order (C, H, W), row 0 north, column 0 west.
-
-    Attributes:
-        chip_id: Of the row; not a safe file name, and not always unique.
-        split: `train`, `val`, `test` or `UNKNOWN`.
-        region: Folder that it lies in.
-        year: Of the imagery.
-        lat: Chip centre, degrees north; None where the shard is too old to say.
-        lon: Chip centre, degrees east; None likewise.
-        water_frac: Share of the mask that is water, 0..1; None likewise.
-        s2: (12, 224, 224) uint16, reflectance x 10,000 in the order of `bands.S2_BANDS`; 0 in all = nodata.
-        s1: (2, 224, 224) float32, VV and VH in dB; not finite = nodata.
-        dem: (1, 224, 224) int16, metres; 32,000 and more to either side of 0 = nodata.
-        mask: (224, 224) uint8, the label: 1 lake, 0 none.
-    """
-
-    chip_id: str
-    split: str
-    region: str
-    year: int
-    lat: float | None = None
-    lon: float | None = None
-    water_frac: float | None = None
-    s2: NDArray[np.uint16]
-    s1: NDArray[np.float32]
-    dem: NDArray[np.int16]
-    mask: NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        problem = self._problem()
-        if problem:
-            raise InputError(f"chip {self.chip_id!r}: {problem}")
-
-    def _problem(self) -> str:
-        """What is wrong, in words; empty if nothing is."""
-        if not 0 < len(self.chip_id) <= _NAME_LIMIT:
-            return f"chip_id has {len(self.chip_id)} characters, wanted 1 to {_NAME_LIMIT}"
-        if self.split not in SPLITS:
-            return f"split is {self.split!r}, wanted one of {', '.join(SPLITS)}"
-        for name, value, low, high in (
-            ("lat", self.lat, -90.0, 90.0),
-            ("lon", self.lon, -180.0, 180.0),
-            ("water_frac", self.water_frac, 0.0, 1.0),
-        ):
-            if value is not None and not low - 1e-6 <= value <= high + 1e-6:
-                return f"{name} is {value:g}, wanted {low:g} to {high:g}"
-        for part in _PARTS:
-            array = getattr(self, part.name)
-            if array.shape != part.shape or array.dtype != np.dtype(part.dtype):
-                return f"{part.name} is {array.dtype} of {list(array.shape)}, wanted {part.words}"
-        if self.mask.max() > 1:
-            return f"mask holds {int(self.mask.max())}, wanted 0 and 1 alone"
-        return ""
-
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        """(224, 224) bool, True where none of the three sensors is nodata; others take part in no loss and no metric."""
-        return np.asarray(find_observed(self.s2, self.dem[0]) & np.isfinite(self.s1).all(axis=0), dtype=bool)
+_WRITING: Final[dict[str, Any]] = {
+    "compression": "zstd",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "write_batch_size": 1,
+}
+"""A page a chip, as the size of a page is looked at after each batch: readers hold a page whole."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -225,7 +126,7 @@ class ShardDataset:
             InputError: If a region or year is not there, or no shard is of both.
         """
         for name, asked, have in (("region", regions, self.regions), ("year", years, self.years)):
-            absent = [str(one) for one in asked if one not in have]  # type: ignore[operator]
+            absent = [str(one) for one in asked if one not in have]
             if absent:
                 there = ", ".join(str(one) for one in have)
                 raise InputError(f"no {name} {', '.join(absent)} in {self.root}", f"there are {there}")
@@ -244,7 +145,7 @@ class ShardDataset:
         for shard in self.select(regions, years):
             try:
                 total += max(int(pq.read_metadata(shard.path).num_rows), 0)
-            except (OSError, pa.ArrowException):
+            except _UNREADABLE:
                 continue
         return total
 
@@ -303,7 +204,7 @@ def _read_rows(shard: Shard, split: str | None) -> Iterator[tuple[str, ShardChip
                         yield from _read_row(shard, batch, row, split)
     except DataError as error:
         yield shard.label, DataError(f"{shard.label}: {error.message}", error.hint)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         text = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         yield shard.label, DataError(f"{shard.label} cannot be read: {text}", _HINT)
 
@@ -318,8 +219,11 @@ def _check_columns(schema: pa.Schema) -> list[str]:
         "chip_id": ("text", _is_text),
         "split": ("text", _is_text),
     }
-    for part in _PARTS:
-        wanted[f"{part.name}_bytes"] = ("bytes", lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    for part in CHIP_PARTS:
+        wanted[f"{part.name}_bytes"] = (
+            "bytes",
+            lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
+        )
         wanted[f"{part.name}_shape"] = ("a list of whole numbers", _is_list_of_integers)
     for name in _OPTIONAL:
         if name in schema.names:
@@ -345,51 +249,58 @@ def _is_list_of_integers(kind: pa.DataType) -> bool:
 
 
 def _check_sizes(group: Any) -> None:
-    """Refuse a row group whose columns are far larger than its chips can be, before any of it is read.
+    """Refuse a row group that is far larger than its chips can be, before any of it is read.
+
+    Only the group's own size is asked for: Arrow 26 ends the whole process where the statistics of a column are damaged.
 
     Raises:
-        DataError: If a column is.
+        DataError: If it is.
     """
-    sizes = {f"{part.name}_bytes": 2 * part.n_bytes for part in _PARTS}
-    for index in range(group.num_columns):
-        column = group.column(index)
-        name = str(column.path_in_schema).split(".", 1)[0]
-        per_row = sizes.get(name, 16 * _NAME_LIMIT)
-        limit = group.num_rows * per_row + (1 << 20)
-        known = name in sizes or name in ("chip_id", "split", *_OPTIONAL) or name.endswith("_shape")
-        if known and (column.total_uncompressed_size > limit or column.num_values > 16 * group.num_rows):
-            raise DataError(
-                f"column {name} holds {column.num_values} values in {column.total_uncompressed_size} bytes "
-                f"for {group.num_rows} chips, wanted at most {limit} bytes",
-                _HINT,
-            )
+    limit = 2 * group.num_rows * sum(part.n_bytes for part in CHIP_PARTS) + (1 << 20)
+    if group.num_rows < 0 or group.total_byte_size > limit:
+        raise DataError(
+            f"{group.total_byte_size} bytes for {group.num_rows} chips, wanted at most {limit}",
+            _HINT,
+        )
 
 
 def _read_row(
     shard: Shard, batch: pa.RecordBatch, row: int, split: str | None
 ) -> Iterator[tuple[str, ShardChip | DataError]]:
     """One row's chip, or why there is none; nothing if it is of another split."""
-    name = batch.column("chip_id")[row].as_py()
-    where = f"{shard.label}#{name[:_NAME_LIMIT] if name else f'row {row}'}"
-    own_split = batch.column("split")[row].as_py() or "UNKNOWN"
+    name = _text_of(batch, "chip_id", row)
+    where = f"{shard.label}#{name[:CHIP_ID_LIMIT] or f'row {row}'}"
+    own_split = _text_of(batch, "split", row) or "UNKNOWN"
     if split is not None and own_split != split:
         return
     try:
-        arrays = {part.name: _decode(part, batch, row) for part in _PARTS}
-        numbers = {name: _number_of(batch, name, row) for name in _OPTIONAL}
+        arrays = {part.name: _decode(part, batch, row) for part in CHIP_PARTS}
         chip = ShardChip(
-            chip_id=name or "",
+            chip_id=name,
             split=own_split,
             region=shard.region,
             year=shard.year,
-            **numbers,
-            **arrays,  # type: ignore[arg-type]
+            lat=_number_of(batch, "lat", row),
+            lon=_number_of(batch, "lon", row),
+            water_frac=_number_of(batch, "water_frac", row),
+            s2=arrays["s2"],
+            s1=arrays["s1"],
+            dem=arrays["dem"],
+            mask=arrays["mask"],
         )
     except (DataError, InputError) as error:
         what = error.message.removeprefix(f"chip {name!r}: ")
-        yield where, DataError(f"{shard.label}, chip {(name or '')[:_NAME_LIMIT]!r}: {what}", _HINT)
+        yield where, DataError(f"{shard.label}, chip {name[:CHIP_ID_LIMIT]!r}: {what}", _HINT)
         return
     yield where, chip
+
+
+def _text_of(batch: pa.RecordBatch, name: str, row: int) -> str:
+    """A text of a column; empty where it is null or not UTF-8."""
+    try:
+        return batch.column(name)[row].as_py() or ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def _number_of(batch: pa.RecordBatch, name: str, row: int) -> float | None:
@@ -400,7 +311,7 @@ def _number_of(batch: pa.RecordBatch, name: str, row: int) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _decode(part: _Part, batch: pa.RecordBatch, row: int) -> NDArray[Any]:
+def _decode(part: ChipPart, batch: pa.RecordBatch, row: int) -> NDArray[Any]:
     """The array of one pair of columns, in memory of its own.
 
     Raises:
@@ -440,7 +351,7 @@ def write_shard(path: Path, chips: Iterable[ShardChip], *, rows_per_group: int =
     n_written = 0
     with (
         writing(path) as temporary,
-        pq.ParquetWriter(temporary, _SCHEMA, compression="zstd", use_dictionary=False, write_statistics=False) as file,
+        pq.ParquetWriter(temporary, _SCHEMA, **_WRITING) as file,
     ):
         rows: list[dict[str, Any]] = []
         for chip in chips:
@@ -459,7 +370,7 @@ def write_shard(path: Path, chips: Iterable[ShardChip], *, rows_per_group: int =
 def _as_row(chip: ShardChip) -> dict[str, Any]:
     """The columns of one chip."""
     row: dict[str, Any] = {name: getattr(chip, name) for name in ("chip_id", "split", *_OPTIONAL)}
-    for part in _PARTS:
+    for part in CHIP_PARTS:
         array = np.ascontiguousarray(getattr(chip, part.name), dtype=part.dtype)
         row |= {f"{part.name}_bytes": array.tobytes(), f"{part.name}_shape": list(part.shape)}
     return row

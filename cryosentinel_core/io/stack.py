@@ -33,7 +33,7 @@ Layer = Literal["s2", "s1", "dem", "clear", "class", "dates"]
 RECORD: Final = "tile.json"
 
 _COLOURS: Final = {
-    int(Condition.CLEAR): (0, 0, 0, 0),
+    int(Condition.CLEAR): (222, 214, 196, 255),
     int(Condition.SNOW_ICE): (190, 225, 255, 255),
     int(Condition.TERRAIN_SHADOW): (70, 60, 110, 255),
     int(Condition.CLOUD): (200, 200, 200, 255),

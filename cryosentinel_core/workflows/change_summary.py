@@ -35,6 +35,9 @@ class ChangeSummary:
         lake_area_m2: Year -> area of all lakes of the table that year, as far as they were seen.
         is_reused: True if everything was there already.
         warnings: What a reader should know.
+        registration: Pair of years -> `dx_m` and `dy_m` (shift of the later year's images to the east and north), `sigma_m`
+            (all None = unknown), `n_patches`, and `is_applied`: whether it was taken out of gained and lost ground. Empty
+            without imagery.
         table: The change table without geometry.
     """
 
@@ -47,6 +50,7 @@ class ChangeSummary:
     lake_area_m2: Mapping[int, float]
     is_reused: bool
     warnings: tuple[str, ...] = ()
+    registration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     table: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,6 +65,7 @@ class ChangeSummary:
             "lake_area_m2": {str(year): area for year, area in self.lake_area_m2.items()},
             "is_reused": self.is_reused,
             "warnings": list(self.warnings),
+            "registration": {pair: dict(shift) for pair, shift in self.registration.items()},
         }
 
     def as_text(self, max_rows: int = 20) -> str:
@@ -110,6 +115,7 @@ def read_summary(folder: Path, comparison: Comparison, model: str, *, is_reused:
         lake_area_m2={int(year): float(area) for year, area in result["lake_area_m2"].items()},
         is_reused=is_reused,
         warnings=tuple(record["warnings"]),
+        registration=record.get("registration", {}),
         table=table,
     )
 

@@ -22,7 +22,8 @@ from rasterio.errors import RasterioError, RasterioIOError
 
 from cryosentinel_core.bands import CHIP_BANDS, S2_BANDS
 from cryosentinel_core.errors import AreaError, BandError, CryosentinelError, InputError, RasterError
-from cryosentinel_core.io.shards import DEM_LIMIT_M, SHARD_PATTERN, ShardChip, ShardDataset, find_observed, find_shards
+from cryosentinel_core.io.shard_chip import DEM_LIMIT_M, ShardChip, find_observed
+from cryosentinel_core.io.shards import SHARD_PATTERN, ShardDataset, find_shards
 from cryosentinel_core.lattice import transformer, zone_of_lonlat
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX, PIXEL_M
@@ -69,7 +70,7 @@ class Chip:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of pixels, label, place and year: equal for the same chip from whichever source."""
+        """SHA-256 of all that results depend on: pixels, label, place and year."""
         crs = None if self.place is None else rasterio.crs.CRS.from_user_input(self.place.crs).to_wkt()
         transform = None if self.place is None else list(self.place.transform)[:6]
         parts: list[tuple[str, NDArray[Any] | None]] = [
@@ -127,7 +128,9 @@ def open_chips(
         raise InputError(f"{path} holds both GeoTIFFs and shards", "move one kind into a folder of its own")
     if has_shards:
         if size_px != CELL_PX:
-            raise InputError(f"the model takes windows of {size_px} px, chips of a shard have {CELL_PX}", "take another")
+            raise InputError(
+                f"the model takes windows of {size_px} px, chips of a shard have {CELL_PX}", "take another"
+            )
         return Shards(ShardDataset(path), tuple(regions), tuple(years), n_chips)
     if not files:
         raise InputError(
@@ -220,7 +223,7 @@ def read_chip(path: Path, size_px: int) -> Chip:
     """One chip of 15 bands: 12 of Sentinel-2, VV, VH, elevation.
 
     Args:
-        path: GeoTIFF; nodata as `io.shards.find_observed` says.
+        path: GeoTIFF; nodata as `io.shard_chip.find_observed` says.
         size_px: Side that it must have.
 
     Raises:
@@ -232,7 +235,9 @@ def read_chip(path: Path, size_px: int) -> Chip:
             seen, shape = raster.count, (raster.height, raster.width)
             place = Place(crs=raster.crs, transform=raster.transform)
             if seen != CHIP_BANDS:
-                raise BandError(f"{path.name} has {seen} bands, wanted {CHIP_BANDS}", "12 Sentinel-2 bands, VV, VH, DEM")
+                raise BandError(
+                    f"{path.name} has {seen} bands, wanted {CHIP_BANDS}", "12 Sentinel-2 bands, VV, VH, DEM"
+                )
             if shape != (size_px, size_px):
                 raise BandError(
                     f"{path.name} is {shape[0]} x {shape[1]} px, wanted {size_px} x {size_px}", "cut it to chips"

@@ -1,221 +1,276 @@
-"""The corridor for chips: a folder of GeoTIFFs, each one window, no catalogue and no lattice.
+"""The corridor for chips: single windows, from a folder of GeoTIFFs or a data set of shards; no catalogue and no lattice.
 
 A chip has 15 bands: 12 of Sentinel-2 L2A (reflectance x 10,000), VV and VH (dB), elevation (m). Results lie under
-`<workspace>/chips/`: `<name>_logit.tif`, `<name>_probability.tif`, `<name>_water.tif` and one `lakes.gpkg` for all.
+`<workspace>/chips/`: `<name>_logit.tif`, `<name>_probability.tif`, `<name>_water.tif`, one `lakes.gpkg` and `run.json` for all.
+A chip's record, its lakes in it, stays in `parts/`, so that a run goes on where it stopped and does nothing twice; that folder may
+be deleted. Neighbours: `chip_sources` reads the chips, `chip_results` holds what they come to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import geopandas
 import numpy as np
-import pandas as pd
-import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
-from rasterio.errors import RasterioError, RasterioIOError
 
-from cryosentinel_core.bands import CHIP_BANDS, S2_BANDS
 from cryosentinel_core.components import level_of_threshold
-from cryosentinel_core.errors import BandError, InputError, RasterError
-from cryosentinel_core.io.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, WATER_LAYER, write_layer
+from cryosentinel_core.errors import CryosentinelError, InputError
+from cryosentinel_core.io.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, WATER_LAYER, Layer, write_layer
 from cryosentinel_core.io.vector import write_lakes
-from cryosentinel_core.io.workspace import Workspace, safe_name, write_json
-from cryosentinel_core.lake import LAKE_COLUMNS, LakeOrigin, LakeReaders
-from cryosentinel_core.lakes import extract_lakes
+from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, safe_name, write_json
+from cryosentinel_core.lake import LakeOrigin, LakeReaders
+from cryosentinel_core.lakes import extract_lakes, merge_zones
 from cryosentinel_core.lattice import Grid
-from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.metrics import Counts, count_pixels
+from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.radiometry import check_offset
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segmenter import ChipBatch, Segmenter
+from cryosentinel_core.segmenter import Segmenter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
-from cryosentinel_core.units import LOGIT_NODATA
+from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
+from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
 from cryosentinel_core.windows import encode_logits, pad_batch, pad_halo
+from cryosentinel_core.workflows.chip_results import ChipResult, ChipsSummary, rows_of, table_of, warnings_of
+from cryosentinel_core.workflows.chip_sources import Chip, ChipSource, join_chips, open_chips
 from cryosentinel_core.workflows.segmenters import build_segmenter
 
-UNKNOWN_YEAR = 0
-"""Year of a lake from a chip: a chip file does not say."""
+_KINDS: Final = ("logit", "probability", "water")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chip:
-    """One chip as read.
-
-    Attributes:
-        name: Safe for file names.
-        batch: One chip.
-        crs: Of the file.
-        transform: (column, row) -> map (x, y).
-    """
+class _Task:
+    """One chip and where its results go."""
 
     name: str
-    batch: ChipBatch
-    crs: Any
-    transform: Affine
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChipsSummary:
-    """What a run over chips came to.
-
-    Attributes:
-        folder: Of the results.
-        water_share: Chip -> share of its valid pixels that is water.
-        n_lakes: Lakes from the minimum area up.
-        failed: Chips that could not be read -> why.
-        warnings: What a reader should know.
-    """
-
+    chip: Chip
     folder: Path
-    water_share: dict[str, float]
-    n_lakes: int
-    failed: dict[str, str]
-    warnings: tuple[str, ...]
+    provenance: Provenance
 
     @property
-    def is_partial(self) -> bool:
-        """True if a chip could not be read."""
-        return bool(self.failed)
+    def record(self) -> Path:
+        return self.folder / "parts" / f"{self.name}.json"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for `--json`."""
-        return {
-            "folder": str(self.folder),
-            "water_share": self.water_share,
-            "n_lakes": self.n_lakes,
-            "failed": self.failed,
-            "warnings": list(self.warnings),
-        }
+    def raster(self, kind: str) -> Path:
+        return self.folder / f"{self.name}_{kind}.tif"
 
-    def as_text(self) -> str:
-        """A few lines for a person."""
-        lines = [f"{name}: {100 * share:.2f} % water" for name, share in self.water_share.items()]
-        lines += [f"{name}: skipped, {reason}" for name, reason in self.failed.items()]
-        return "\n".join([*lines, f"{self.n_lakes} lakes, in {self.folder}"])
+    def done(self) -> ChipResult | None:
+        """The result on disk if it is the one asked for and whole."""
+        if not is_current(self.record, self.provenance, *map(self.raster, _KINDS)):
+            return None
+        return ChipResult.from_record(read_json(self.record))
 
 
-def predict_chips(workspace: Workspace, source: Path, settings: PredictSettings, *, reporter: Reporter) -> ChipsSummary:
-    """Lakes of a folder of chips (or of one chip file).
+def predict_chips(
+    workspace: Workspace,
+    path: Path,
+    settings: PredictSettings,
+    *,
+    reporter: Reporter,
+    regions: Sequence[str] = (),
+    years: Sequence[int] = (),
+    n_chips: int | None = None,
+) -> ChipsSummary:
+    """Lakes of the chips of a folder of GeoTIFFs, of one GeoTIFF, or of a data set of shards; what is done is kept.
 
     Args:
         workspace: Results go to its folder `chips`.
-        source: Folder of GeoTIFFs, or one.
+        path: Of the chips.
         settings: Of prediction; overlap and tiles play no part.
         reporter: Hears progress and warnings.
+        regions: Only these, of a data set; empty for all.
+        years: Only these, of a data set; empty for all.
+        n_chips: At most so many chips, the first.
 
     Raises:
         InputError: If there is no chip, or none can be used.
     """
-    paths = [source] if source.is_file() else sorted([*source.glob("*.tif"), *source.glob("*.tiff")])
-    if not paths:
-        raise InputError(f"no GeoTIFF in {source}", f"chips are GeoTIFFs of {CHIP_BANDS} bands, *.tif")
     segmenter = build_segmenter(settings)
+    source = open_chips(path, segmenter.window_px, regions=regions, years=years, n_chips=n_chips)
     folder = workspace.root / "chips"
-    shares: dict[str, float] = {}
-    failed: dict[str, str] = {}
-    warnings: list[str] = []
-    tables = []
-    for done, path in enumerate(paths):
-        reporter.progress("chips", done, len(paths))
-        try:
-            chip = read_chip(path, segmenter.window_px)
-        except (BandError, RasterError) as error:
-            failed[path.name] = error.message
-            reporter.warn(f"{path.name} skipped: {error.message}")
-            continue
-        verdict = check_offset(chip.batch.s2[0])
-        if verdict.is_suspect:
-            message = f"{chip.name}: {verdict.message}"
-            warnings.append(message)
-            reporter.warn(message)
-        share, table = _predict_one(chip, folder, segmenter, settings)
-        shares[chip.name] = share
-        tables.append(table)
-    reporter.progress("chips", len(paths), len(paths))
-    if not shares:
-        raise InputError(f"none of the {len(paths)} files in {source} is a chip", next(iter(failed.values())))
-    n_lakes = _write_tables(folder, tables, segmenter, settings, paths, warnings)
-    return ChipsSummary(folder=folder, water_share=shares, n_lakes=n_lakes, failed=failed, warnings=tuple(warnings))
+    remove_leftovers(folder)
+    run = _Run(folder, segmenter, settings, reporter, source)
+    run.read_all()
+    if not run.results:
+        reason = next(iter(run.failed.values()), "it is empty")
+        raise InputError(f"none of the {source.words} is a chip", reason)
+    return run.finish()
 
 
-def read_chip(path: Path, size_px: int) -> Chip:
-    """One chip of 15 bands: 12 of Sentinel-2, VV, VH, elevation.
+class _Run:
+    """One run over a source: chips in, batches through the segmenter, results out."""
 
-    Invalid pixels are those where all optical bands are 0 (or, in older data, all 16,000) or elevation is beyond +-32,000.
+    def __init__(
+        self, folder: Path, segmenter: Segmenter, settings: PredictSettings, reporter: Reporter, source: ChipSource
+    ) -> None:
+        self.folder, self.segmenter, self.settings = folder, segmenter, settings
+        self.reporter, self.source = reporter, source
+        self.results: dict[str, ChipResult | None] = {}
+        self.digests: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.n_reused = 0
+        self._names: set[str] = set()
+        self._waiting: list[_Task] = []
+        self._total = source.n_chips
 
-    Raises:
-        RasterError: If the file cannot be read.
-        BandError: If it has another number of bands or another size.
-    """
-    try:
-        with rasterio.open(path, driver="GTiff") as raster:
-            count, height, width, crs, transform = (
-                raster.count,
-                raster.height,
-                raster.width,
-                raster.crs,
-                raster.transform,
-            )
-            if count != CHIP_BANDS:
-                raise BandError(
-                    f"{path.name} has {count} bands, wanted {CHIP_BANDS}", "12 Sentinel-2 bands, VV, VH, DEM"
-                )
-            if (height, width) != (size_px, size_px):
-                raise BandError(
-                    f"{path.name} is {height} x {width} px, wanted {size_px} x {size_px}", "cut it to chips"
-                )
-            if crs is None:
-                raise BandError(f"{path.name} has no coordinate reference system", "write it with one")
-            data = raster.read().astype(np.float32)
-    except (RasterioError, RasterioIOError) as error:
-        raise RasterError(f"cannot read {path}: {error}", "is it a GeoTIFF, and whole?") from error
-    n_s2 = len(S2_BANDS)
-    optical = np.clip(np.nan_to_num(data[:n_s2], nan=0.0), 0, np.iinfo(np.uint16).max).astype(np.uint16)
-    radar, elevation = data[n_s2 : n_s2 + 2], data[n_s2 + 2]
-    elevation = np.where(np.abs(elevation) < 32_000, elevation, np.float32(np.nan)).astype(np.float32)
-    seen = (optical != 0).any(axis=0) & ~(optical == 16_000).all(axis=0)
-    none = np.zeros((1, height, width), dtype=np.float32)
-    batch = ChipBatch(
-        s2=optical[None],
-        s1=radar[None] if np.isfinite(radar).any() else None,
-        dem=elevation[None, None],
-        valid=(seen & np.isfinite(elevation))[None],
-        shadow=none,
-        snow=none,
-        water=np.full_like(none, np.nan),
-        addresses=np.zeros((1, 2), dtype=np.int64),
-    )
-    return Chip(name=safe_name(path.stem, "chip"), batch=batch, crs=crs, transform=transform)
+    def read_all(self) -> None:
+        """Every chip: kept if done, else segmented in batches."""
+        self._progress()
+        for chip in self.source.read(self._fail):
+            self._take(chip)
+            self._progress()
+        self._segment()
+        self.reporter.progress("chips", self._total, self._total)
+        if self.n_reused:
+            self.reporter.note(f"{self.n_reused} of {len(self.results)} chips were done already")
+
+    def _progress(self) -> None:
+        done = len(self.results) + len(self.failed) - len(self._waiting)
+        self.reporter.progress("chips", done, max(self._total, done))
+
+    def _fail(self, name: str, error: CryosentinelError) -> None:
+        self.failed[name] = error.message
+        self.reporter.warn(f"{name} skipped: {error.message}")
+
+    def _take(self, chip: Chip) -> None:
+        name = self._free_name(chip.chip_id)
+        provenance = Provenance(
+            kind="chip",
+            settings=_plain(self.segmenter, self.settings),
+            inputs={"chip": name, "sha256": chip.digest},
+        )
+        task = _Task(name=name, chip=chip, folder=self.folder, provenance=provenance)
+        self.digests[name] = provenance.digest
+        self.results[name] = task.done()
+        if self.results[name] is not None:
+            self.n_reused += 1
+        elif not chip.batch.valid.any():
+            self._write(task, np.zeros(chip.batch.valid.shape[1:], dtype=np.float32))
+        else:
+            self._waiting.append(task)
+            if len(self._waiting) >= self.segmenter.batch_size:
+                self._segment()
+
+    def _free_name(self, chip_id: str) -> str:
+        """A file name that no other chip of this run has, not even on a disk that ignores case."""
+        wanted = safe_name(chip_id, "chip")
+        name, number = wanted, 1
+        while name.casefold() in self._names:
+            number += 1
+            name = f"{wanted}-{number}"
+        self._names.add(name.casefold())
+        return name
+
+    def _segment(self) -> None:
+        """The waiting chips through the segmenter, the batch padded to its size."""
+        if not self._waiting:
+            return
+        tasks, self._waiting = self._waiting, []
+        batch = pad_halo(join_chips([task.chip for task in tasks]), self.segmenter.halo_px)
+        logits = self.segmenter.segment(pad_batch(batch, self.segmenter.batch_size))
+        for task, one in zip(tasks, logits, strict=False):
+            self._write(task, one)
+
+    def _write(self, task: _Task, logits: NDArray[np.float32]) -> None:
+        self.results[task.name] = _write_chip(task, logits, self.segmenter, self.settings)
+
+    def finish(self) -> ChipsSummary:
+        """Write the table of lakes and the run's record."""
+        results = {name: result for name, result in self.results.items() if result is not None}
+        warnings = warnings_of(results)
+        for warning in warnings:
+            self.reporter.warn(warning)
+        provenance = Provenance(
+            kind="lakes of chips",
+            settings=_plain(self.segmenter, self.settings),
+            inputs={"source": self.source.describe(), "n_chips": len(results), "chips": digest_of(self.digests)},
+            warnings=tuple(warnings),
+        )
+        n_lakes = self._write_lakes(results, provenance)
+        labelled = [result.counts for result in results.values() if result.counts is not None]
+        summary = ChipsSummary(
+            folder=self.folder,
+            water_share={name: result.water_share for name, result in results.items()},
+            n_lakes=n_lakes,
+            n_reused=self.n_reused,
+            n_labelled=len(labelled),
+            counts=sum(labelled, Counts()),
+            failed=self.failed,
+            warnings=tuple(warnings),
+        )
+        told = {name: value for name, value in summary.as_dict().items() if name not in ("folder", "n_reused")}
+        write_json(self.folder / "run.json", {**provenance.as_dict(), **told, "nodata_logit": LOGIT_NODATA})
+        return summary
+
+    def _write_lakes(self, results: Mapping[str, ChipResult], provenance: Provenance) -> int:
+        """One lakes file for all chips, unless it is there; how many lakes are in it."""
+        record = self.folder / "run.json"
+        if is_current(record, provenance, self.folder / "lakes.gpkg", self.folder / "lakes.parquet"):
+            n_lakes = read_json(record).get("n_lakes")
+            if isinstance(n_lakes, int):
+                return n_lakes
+        record.unlink(missing_ok=True)
+        rows: list[dict[str, Any]] = []
+        for name, result in results.items():
+            if result.n_components:
+                rows += read_json(self.folder / "parts" / f"{name}.json")["lakes"]
+        lakes, candidates = merge_zones([table_of(rows)])
+        write_lakes(self.folder, lakes, candidates, provenance)
+        return len(lakes)
 
 
-def _predict_one(
-    chip: Chip, folder: Path, segmenter: Segmenter, settings: PredictSettings
-) -> tuple[float, geopandas.GeoDataFrame]:
-    """Write one chip's rasters; its share of water and its lakes."""
-    padded = pad_batch(pad_halo(chip.batch, segmenter.halo_px), segmenter.batch_size)
-    valid = chip.batch.valid[0]
-    stored = encode_logits(segmenter.segment(padded)[0], valid)
+def _plain(segmenter: Segmenter, settings: PredictSettings) -> dict[str, Any]:
+    """All settings that change what comes out."""
+    return {
+        "segmenter": segmenter.name,
+        "segmenter_digest": segmenter.digest,
+        "threshold": settings.threshold,
+        "min_area_m2": settings.min_area_m2,
+        "uncertainty": UNCERTAINTY.as_dict(),
+    }
+
+
+def _write_chip(
+    task: _Task, logits: NDArray[np.float32], segmenter: Segmenter, settings: PredictSettings
+) -> ChipResult:
+    """Write one chip's rasters, lakes and, last, its record."""
+    chip, valid = task.chip, task.chip.batch.valid[0]
+    stored = encode_logits(logits, valid)
     is_water = stored > level_of_threshold(settings.threshold)
     water = np.where(valid, np.where(is_water, WATER_LAKE, WATER_LAND), WATER_UNOBSERVED).astype(np.uint8)
-    tags = Provenance(kind="chip", settings=_plain(segmenter, settings), inputs={"chip": chip.name}).as_tags()
     grid = Grid(epsg=32601, row=0, col=0, height=valid.shape[0], width=valid.shape[1])
-    for kind, layer, array in (
-        ("logit", LOGIT_LAYER, stored),
-        ("probability", PROBABILITY_LAYER, encode_probability(stored)),
-        ("water", WATER_LAYER, water),
-    ):
-        path = folder / f"{chip.name}_{kind}.tif"
-        write_layer(path, grid, layer, tags, _reader(array, grid), place=(chip.crs, chip.transform))
-    n_valid = int(valid.sum())
-    table = _lakes_of(chip, stored, grid, segmenter, settings)
-    return (float((water == WATER_LAKE).sum()) / n_valid if n_valid else 0.0), table
+    # Without a place: metres from the upper left corner, in no coordinate reference system.
+    nowhere = (None, Affine(PIXEL_M, 0.0, 0.0, 0.0, -PIXEL_M, 0.0))
+    place = nowhere if chip.place is None else (chip.place.crs, chip.place.transform)
+    task.record.unlink(missing_ok=True)
+    layers: list[tuple[Layer, NDArray[Any]]] = [
+        (LOGIT_LAYER, stored),
+        (PROBABILITY_LAYER, encode_probability(stored)),
+        (WATER_LAYER, water),
+    ]
+    for kind, (layer, array) in zip(_KINDS, layers, strict=True):
+        write_layer(task.raster(kind), grid, layer, task.provenance.as_tags(), _reader(array, grid), place=place)
+    lakes: list[dict[str, Any]] = []
+    if chip.place is not None and is_water.any():
+        lakes = rows_of(_lakes_of(task, stored, grid, segmenter, settings))
+    suspect = check_offset(chip.batch.s2[0])
+    result = ChipResult(
+        n_water_px=int((water == WATER_LAKE).sum()),
+        n_observed_px=int(valid.sum()),
+        n_components=len(lakes),
+        is_placed=chip.place is not None,
+        offset_warning=suspect.message if suspect.is_suspect else "",
+        counts=None if chip.label is None else count_pixels(water == WATER_LAKE, chip.label, chip.measured),
+    )
+    write_json(task.record, {**task.provenance.as_dict(), "result": asdict(result), "lakes": lakes})
+    return result
 
 
 def _reader(array: NDArray[Any], grid: Grid) -> Any:
@@ -223,21 +278,24 @@ def _reader(array: NDArray[Any], grid: Grid) -> Any:
 
 
 def _lakes_of(
-    chip: Chip, stored: NDArray[np.int16], grid: Grid, segmenter: Segmenter, settings: PredictSettings
+    task: _Task, stored: NDArray[np.int16], grid: Grid, segmenter: Segmenter, settings: PredictSettings
 ) -> geopandas.GeoDataFrame:
-    """Lakes of one chip; its edge counts as the edge of the processed ground."""
+    """Lakes of one placed chip; its edge counts as the edge of the processed ground."""
+    chip, place = task.chip, task.chip.place
+    if place is None:
+        raise ValueError(f"chip {task.name} has no place")
     corners = [(0, 0), (grid.width, 0), (grid.width, grid.height), (0, grid.height)]
-    a, b, c, d, e, f = tuple(chip.transform)[:6]
+    a, b, c, d, e, f = tuple(place.transform)[:6]
     xy = np.array([(a * x + b * y + c, d * x + e * y + f) for x, y in corners])
-    lon, lat = Transformer.from_crs(chip.crs, 4326, always_xy=True).transform(xy[:, 0], xy[:, 1])
+    lon, lat = Transformer.from_crs(place.crs, 4326, always_xy=True).transform(xy[:, 0], xy[:, 1])
     readers = LakeReaders(
         logits=lambda part: stored[part.slices_in(grid)],
         processed=lambda part: np.ones(part.shape, dtype=bool),
         dem=lambda part: chip.batch.dem[0, 0][part.slices_in(grid)],
     )
     origin = LakeOrigin(
-        aoi=chip.name,
-        year=UNKNOWN_YEAR,
+        aoi=task.name,
+        year=chip.year,
         model=segmenter.name,
         radar_used=chip.batch.s1 is not None,
         is_network=segmenter.name != WATER_INDEX,
@@ -249,41 +307,6 @@ def _lakes_of(
         origin,
         threshold=settings.threshold,
         min_area_m2=settings.min_area_m2,
-        transform=chip.transform,
-        crs=chip.crs,
+        transform=place.transform,
+        crs=place.crs,
     )
-
-
-def _plain(segmenter: Segmenter, settings: PredictSettings) -> dict[str, Any]:
-    return {
-        "segmenter": segmenter.name,
-        "segmenter_digest": segmenter.digest,
-        "threshold": settings.threshold,
-        "min_area_m2": settings.min_area_m2,
-    }
-
-
-def _write_tables(
-    folder: Path,
-    tables: Sequence[geopandas.GeoDataFrame],
-    segmenter: Segmenter,
-    settings: PredictSettings,
-    paths: Sequence[Path],
-    warnings: Sequence[str],
-) -> int:
-    """One lakes file for all chips; how many lakes are in it."""
-    provenance = Provenance(
-        kind="lakes of chips",
-        settings=_plain(segmenter, settings),
-        inputs={"chips": [path.name for path in paths]},
-        warnings=tuple(warnings),
-    )
-    filled = [table for table in tables if len(table)]
-    merged = pd.concat(filled, ignore_index=True) if filled else tables[0]
-    is_lake = merged["is_lake"].to_numpy(dtype=bool)
-    columns = [*LAKE_COLUMNS, "geometry"]
-    lakes = merged.loc[is_lake, columns].reset_index(drop=True)
-    candidates = merged.loc[~is_lake, columns].reset_index(drop=True)
-    write_lakes(folder, lakes, candidates, provenance)
-    write_json(folder / "run.json", {**provenance.as_dict(), "n_lakes": len(lakes), "nodata_logit": LOGIT_NODATA})
-    return len(lakes)

@@ -123,3 +123,27 @@ def test_doctor_says_what_there_is(tmp_path: Path) -> None:
     assert data["gdal drivers"].endswith("COG")
     assert data["workspace writable"] is True
     assert "Earth Search" not in data
+
+
+def test_inventories_beside_a_settings_file_with_years(tmp_path: Path) -> None:
+    """The file's years are for imagery; years given on the command line with --lakes stay wrong usage."""
+    (tmp_path / "cryosentinel.toml").write_text("years = [2017, 2023]\n")
+    box = '{"type": "Polygon", "coordinates": [[[77, 43], [77.01, 43], [77.01, 43.01], [77, 43.01], [77, 43]]]}'
+    for year in (2010, 2020):
+        (tmp_path / f"{year}.geojson").write_text(box)
+    lakes = ["--lakes", "2010=2010.geojson@30m", "--lakes", "2020=2020.geojson@30m"]
+    done = run("change", *lakes, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["years"] == [2010, 2020]
+    assert run("change", "2010", "2020", *lakes, cwd=tmp_path).returncode == 2
+
+
+def test_a_catalogue_in_the_workspace_is_no_area(tmp_path: Path) -> None:
+    box = '{"type": "Polygon", "coordinates": [[[77, 43], [77.01, 43], [77.01, 43.01], [77, 43.01], [77, 43]]]}'
+    for name in ("catalogue", "lakes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "aoi.geojson").write_text(box)
+    (tmp_path / "catalogue" / "catalog.json").write_text("{}")
+    done = run("fetch", "--year", "2023", "--catalog", "nowhere", cwd=tmp_path)
+    assert "areas (" not in done.stderr
+    assert "nowhere" in done.stderr

@@ -17,26 +17,32 @@ import shapely
 from numpy.typing import NDArray
 
 from cryosentinel_core.errors import CryosentinelError, DataError, InputError
+from cryosentinel_core.io.area import load_area
 from cryosentinel_core.io.mosaic import Layer, write_layer
-from cryosentinel_core.io.stack import write_stack_tile
+from cryosentinel_core.io.stack import read_stack, write_stack_tile
 from cryosentinel_core.io.vector import write_lakes
 from cryosentinel_core.io.workspace import Workspace, write_json
 from cryosentinel_core.lake import CHANGE_COLUMNS, Inventory, LakeOrigin, LakeReaders
 from cryosentinel_core.lakes import extract_lakes, merge_zones
 from cryosentinel_core.lattice import Grid, Tile, transformer
 from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.registration import UNKNOWN
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.scene import Stack
 from cryosentinel_core.season import EPOCH
-from cryosentinel_core.settings import ChangeSettings
+from cryosentinel_core.settings import ChangeSettings, FetchSettings, PredictSettings
+from cryosentinel_core.simulate import SimulateSettings, simulate
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.workflows.change import change, change_inventories
 from cryosentinel_core.workflows.change_summary import ChangeSummary
+from cryosentinel_core.workflows.predict import predict
 
 EPSG = 32643
 TILE = Tile(EPSG, -1065, 120, 2)
 HULL = TILE.grid
 SIDE = HULL.height
+CELLS = {"cells": [[row, col] for row in (-2130, -2129) for col in (240, 241)]}
+"""As the record of the tile lists them."""
 Disc = tuple[float, float, float]
 """(column, row, radius) in pixels."""
 
@@ -91,9 +97,18 @@ def lonlat(col: float, row: float) -> tuple[float, float]:
     return float(lon), float(lat)
 
 
-def write_year(workspace: Workspace, year: int, model: str = "water-index", *, day: str = "08-15") -> None:
-    """What fetch and predict leave of a year."""
-    depth = depth_of(LAKES[year])
+def write_year(
+    workspace: Workspace,
+    year: int,
+    model: str = "water-index",
+    *,
+    day: str = "08-15",
+    texture: NDArray[np.float64] | None = None,
+    moved_px: tuple[float, float] = (0.0, 0.0),
+) -> None:
+    """What fetch and predict leave of a year; lakes lie `moved_px` (columns, rows) off, the ground is as its texture says."""
+    right, down = moved_px
+    depth = depth_of([(col + right, row + down, radius) for col, row, radius in LAKES[year]])
     condition = np.zeros((SIDE, SIDE), dtype=np.uint8)
     condition[depth_of(ICE[year]) > 0] = 1
     condition[depth_of(CLOUD[year]) > 0] = 3
@@ -106,13 +121,16 @@ def write_year(workspace: Workspace, year: int, model: str = "water-index", *, d
     write_layer(folder / f"water_{EPSG}.tif", HULL, layer, {}, lambda grid: water[grid.slices_in(HULL)])
     days = (pd.Timestamp(f"{year}-{day}").date() - EPOCH).days
     s2 = np.full((12, SIDE, SIDE), 1800, dtype=np.uint16)
+    if texture is not None:
+        s2[:] = np.round(1800 * np.exp(0.2 * texture)).astype(np.uint16)
     s2[:, depth > 0] = np.array([500, 600, 700, 400, *[200] * 8], dtype=np.uint16)[:, None]
     s2[:, condition > 0] = 7000
     dem = np.full((SIDE, SIDE), 3300, dtype=np.float32)
     counts = np.full((5, SIDE, SIDE), 3, dtype=np.uint8)
+    counts[1] = np.where(depth > 0, 3, 0)
     dates = np.full((3, SIDE, SIDE), days, dtype=np.uint16)
     stack = Stack(grid=HULL, s2=s2, s1=None, dem=dem, counts=counts, condition=condition, dates=dates)
-    write_stack_tile(workspace.year("here", year) / "stack-0", TILE, stack, Provenance(kind="stack tile"))
+    write_stack_tile(workspace.year("here", year) / "stack-0", TILE, stack, Provenance(kind="stack tile", inputs=CELLS))
 
     def cut(array: NDArray[np.generic]) -> Callable[[Grid], NDArray[np.generic]]:
         return lambda grid: array[(..., *grid.slices_in(HULL))]
@@ -335,6 +353,134 @@ def test_radar_in_one_year_only_is_said(workspace: Workspace) -> None:
     data["settings"]["radar_used"] = True
     record.write_text(json.dumps(data))
     assert any("radar" in warning for warning in run(workspace, 2017, 2023).warnings)
+
+
+@pytest.fixture
+def shifted(workspace: Workspace) -> Workspace:
+    """2017 and 2023 with textured ground, the images of 2023 8 m to the east and 5 m to the south."""
+    rng = np.random.default_rng(3)
+    frequency_row, frequency_col = np.fft.fftfreq(SIDE)[:, None], np.fft.fftfreq(SIDE)[None]
+    frequency = np.hypot(frequency_row, frequency_col)
+    spectrum = np.fft.fft2(rng.standard_normal((SIDE, SIDE))) * (frequency < 0.3) / np.maximum(frequency, 0.02)
+    for year, (right, down) in {2017: (0.0, 0.0), 2023: (0.8, 0.5)}.items():
+        phase = np.exp(-2j * np.pi * (frequency_row * down + frequency_col * right))
+        field = np.fft.ifft2(spectrum * phase).real
+        write_year(workspace, year, texture=field / field.std(), moved_px=(right, down))
+    return workspace
+
+
+def test_a_shift_is_measured_told_and_taken_out_of_gained_and_lost(shifted: Workspace) -> None:
+    summary = run(shifted, 2017, 2023)
+    shift = summary.registration["2017-2023"]
+    assert shift["dx_m"] == pytest.approx(8.0, abs=0.3)
+    assert shift["dy_m"] == pytest.approx(-5.0, abs=0.3)
+    assert 0 < shift["sigma_m"] < 0.5
+    assert shift["n_patches"] >= 10
+    assert shift["is_applied"]
+    assert any("more than half a pixel" in warning for warning in summary.warnings)
+    record = json.loads((summary.folder / "change.json").read_text())
+    assert record["registration"] == summary.registration
+    assert json.loads(json.dumps(summary.as_dict(), allow_nan=False))["registration"] == summary.registration
+    assert run(shifted, 2017, 2023).registration == summary.registration
+    lon, lat = lonlat(*NAMES["large"])
+    stays = summary.table[np.hypot(summary.table["lon"] - lon, summary.table["lat"] - lat) < 0.004].iloc[0]
+    assert stays["status"] == "stable"
+    left = sum(
+        layer.loc[layer["lake_key"] == stays["lake_key"], "area_m2"].sum()
+        for layer in (pyogrio.read_dataframe(summary.folder / "change.gpkg", layer=name) for name in ("gained", "lost"))
+    )
+    slivers = 4 * 250.0 * np.hypot(8.0, 5.0)
+    assert left < 0.15 * slivers
+
+
+def test_areas_and_statuses_never_depend_on_the_shift(shifted: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cryosentinel_core.workflows import change as corridor
+
+    with_shift = run(shifted, 2017, 2023)
+    table = (with_shift.folder / "change.csv").read_bytes()
+    gained = pyogrio.read_dataframe(with_shift.folder / "change.gpkg", layer="gained")
+    (with_shift.folder / "change.json").unlink()
+    monkeypatch.setattr(corridor, "measure_registration", lambda first, second: UNKNOWN)
+    without = run(shifted, 2017, 2023)
+    assert (without.folder / "change.csv").read_bytes() == table
+    assert not without.registration["2017-2023"]["is_applied"]
+    assert without.registration["2017-2023"]["dx_m"] is None
+    assert (
+        pyogrio.read_dataframe(without.folder / "change.gpkg", layer="gained")["area_m2"].sum()
+        > gained["area_m2"].sum()
+    )
+
+
+def test_plain_ground_and_missing_stacks_leave_the_shift_unknown(workspace: Workspace) -> None:
+    plain = run(workspace, 2017, 2023)
+    assert plain.registration["2017-2023"]["dx_m"] is None
+    assert not any("pixel" in warning for warning in plain.warnings)
+    shutil.rmtree(workspace.year("here", 2021) / "stack-0")
+    assert run(workspace, 2017, 2021).registration["2017-2021"]["sigma_m"] is None
+
+
+def test_the_shift_does_not_depend_on_how_the_stack_is_cut(shifted: Workspace) -> None:
+    whole = run(shifted, 2017, 2023).registration
+    assert whole["2017-2023"]["dx_m"] is not None
+    for year in (2017, 2023):
+        home = shifted.year("here", year) / "stack-0"
+        stack = read_stack(home, EPSG, HULL, tile_cells=2)
+        shutil.rmtree(home / str(EPSG))
+        for row, col in CELLS["cells"]:
+            tile = Tile(EPSG, row, col, 1)
+            rows, cols = tile.grid.slices_in(HULL)
+            piece = Stack(
+                grid=tile.grid,
+                s2=stack.s2[:, rows, cols],
+                s1=None,
+                dem=stack.dem[rows, cols],
+                counts=stack.counts[:, rows, cols],
+                condition=stack.condition[rows, cols],
+                dates=stack.dates[:, rows, cols],
+            )
+            write_stack_tile(home, tile, piece, Provenance(kind="stack tile", inputs={"cells": [[row, col]]}))
+        record = shifted.model("here", year, "water-index") / "run.json"
+        record.write_text(json.dumps({**json.loads(record.read_text()), "stack_tile_cells": 1}))
+    shutil.rmtree(shifted.change("here", (2017, 2023), "water-index"))
+    assert run(shifted, 2017, 2023).registration == whole
+
+
+def mean_shift(catalogue: Path, stack: Path) -> NDArray[np.float64]:
+    """Mean of the true shifts (east, north) of the scenes that a stack was made of."""
+    truth = json.loads((catalogue / "truth" / "scenes.json").read_text())
+    shifts = {name: scene["shift_m"] for scene in truth for name in scene["ids"]}
+    records = [json.loads(path.read_text()) for path in sorted(stack.glob("*/*/tile.json"))]
+    used = {name.split("/")[-1] for record in records for name in record["inputs"]["items"]["optical"]}
+    assert used
+    return np.mean([shifts[name] for name in sorted(used)], axis=0)
+
+
+@pytest.mark.slow
+def test_the_shift_of_simulated_scenes(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue"
+    simulate(
+        catalogue,
+        SimulateSettings(
+            seed=4,
+            size_km=2.0,
+            margin_km=4.0,
+            optical_dates=3,
+            radar_dates=1,
+            year_shift_m=6.0,
+            misregistration_m=1.0,
+            cloud=0.05,
+        ),
+    )
+    home, area = Workspace(tmp_path / "w"), load_area(str(catalogue / "aoi.geojson"))
+    fetching = FetchSettings(catalog=str(catalogue))
+    predict(home, area, (2017, 2023), PredictSettings(model="water-index"), fetching, reporter=Silent())
+    summary = change(home, area.name, (2017, 2023), "water-index", ChangeSettings(), reporter=Silent())
+    stacks = [next(home.year(area.name, year).glob("stack-*")) for year in (2017, 2023)]
+    true = mean_shift(catalogue, stacks[1]) - mean_shift(catalogue, stacks[0])
+    assert np.hypot(*true) > 4.0
+    shift = summary.registration["2017-2023"]
+    assert shift["n_patches"] >= 20
+    assert (shift["dx_m"], shift["dy_m"]) == pytest.approx(tuple(true), abs=2.0)
 
 
 def test_real_inventories_in_a_few_seconds(shared_data: Path, tmp_path: Path) -> None:
