@@ -119,8 +119,8 @@ class Registration:
         return length is not None and self.sigma_m is not None and length > SIGNIFICANT * self.sigma_m
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, in hundredths of a metre."""
-        return {name: round(value, 2) if isinstance(value, float) else value for name, value in asdict(self).items()}
+        """Plain data, metres to the millimetre."""
+        return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
 UNKNOWN: Final = Registration(dx_m=None, dy_m=None, sigma_m=None, n_patches=0)

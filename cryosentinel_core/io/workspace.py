@@ -9,10 +9,12 @@ while that digest is the one asked for.
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,18 +62,20 @@ def writing(final: Path) -> Iterator[Path]:
     Raises:
         OutputWrite: If the disk refuses.
     """
-    temporary = final.parent / f"{TEMPORARY}{os.getpid()}-{final.name}"
+    temporary = final.parent / f"{TEMPORARY}{os.getpid()}-{threading.get_ident()}-{final.name}"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(final)
-    except OSError as error:
-        raise translate_os_error(error, final) from error
-    finally:
-        for left in final.parent.glob(f"{TEMPORARY}{os.getpid()}-{final.name}*"):
+    except BaseException as error:
+        # Drivers leave helpers beside a file that they could not finish; only then is the folder searched for them.
+        for left in final.parent.glob(f"{glob.escape(temporary.name)}*"):
             left.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise translate_os_error(error, final) from error
+        raise
 
 
 def write_json(path: Path, data: Any) -> None:
