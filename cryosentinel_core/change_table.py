@@ -225,7 +225,8 @@ def _pair_row(
     significant = p < 1.0 - comparison.confidence if comparable else None
     status = _status(first, second, relation, significant, change) if comparable else Status.UNOBSERVED
     both = shapely.union_all([first.outline, second.outline])
-    point = shapely.point_on_surface(ground if both.is_empty else both)
+    shown = ground if both.is_empty else both
+    point = shapely.point_on_surface(shown)
     empty = {lake.year: not comparable and not lake.n_outlines for lake in (first, second)}
     return {
         "lake_key": key.lake_key,
@@ -254,7 +255,7 @@ def _pair_row(
         "lon": float(point.x),
         "lat": float(point.y),
         "p": p,
-        "geometry": both,
+        "geometry": shown,
     }
 
 
