@@ -19,6 +19,7 @@ from cryosentinel_core.io.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.lattice import Grid
 from cryosentinel_core.reporter import Silent
+from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.settings import FetchSettings, PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.workflows.predict import PredictSummary, predict
@@ -159,3 +160,42 @@ def test_zone_border(border_catalogue: Path, tmp_path: Path) -> None:
             piece = logits_of(part, grid)
             seen = piece != LOGIT_NODATA
             np.testing.assert_array_equal(piece[seen], logits_of(both, grid)[seen])
+
+
+class FakeNetwork:
+    """Blended windows whose logits depend on the whole window, as a network's do; costs next to nothing."""
+
+    name = "fake-00000000"
+    digest = "fake"
+    window_px = 224
+    halo_px = 0
+    blended = True
+    batch_size = 3
+    recipe = None
+
+    def segment(self, batch: ChipBatch) -> np.ndarray:
+        green, nir = (batch.s2[:, band].astype(np.float32) for band in (2, 7))
+        index = (green - nir) / np.maximum(green + nir, 1.0)
+        return (10.0 * index - index.mean(axis=(1, 2), keepdims=True, dtype=np.float32)).astype(np.float32)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
+def test_blended_windows_at_every_overlap(
+    small_catalogue: Path, tmp_path: Path, whole: PredictSummary, monkeypatch: pytest.MonkeyPatch, overlap: float
+) -> None:
+    """Tiles and areas may cut a network's windows anywhere: the blended logits stay the same to the bit."""
+    for room in ("predict", "segment"):
+        monkeypatch.setattr(f"cryosentinel_core.workflows.{room}.build_segmenter", lambda settings: FakeNetwork())
+    area = load_area(str(small_catalogue / "aoi.geojson"))
+    epsg = area.zones[0].epsg
+    one = predict_year(small_catalogue, tmp_path / "one", area, overlap=overlap)
+    two = predict_year(small_catalogue, tmp_path / "two", area, tile_cells=2, overlap=overlap)
+    grid = grid_of(one, epsg)
+    full = logits_of(one, grid)
+    assert (full != LOGIT_NODATA).mean() > 0.5
+    np.testing.assert_array_equal(logits_of(two, grid), full)
+    west, south, _, north = area.geometry.bounds
+    half = Area("half", shapely.intersection(area.geometry, shapely.box(west, south, area.geometry.centroid.x, north)))
+    piece = logits_of(predict_year(small_catalogue, tmp_path / "one", half, overlap=overlap), grid)
+    seen = piece != LOGIT_NODATA
+    np.testing.assert_array_equal(piece[seen], full[seen])
