@@ -146,6 +146,9 @@ def fetch(
         OutputWrite: If the disk refuses.
     """
     warnings: list[str] = []
+    if not area.is_validated:
+        warnings.append(f"{area.name} reaches outside High Mountain Asia, where nothing was validated")
+        reporter.warn(warnings[-1])
     locks = plan_years(workspace, area, years, settings, reporter=reporter, warnings=warnings)
     recipe = settings.recipe
     stacks = {year: workspace.stack(area.name, year, recipe) for year in years}

@@ -145,10 +145,6 @@ def predict(
     segmenter = build_segmenter(settings)
     fetched = fetch(workspace, area, years, fetching, reporter=reporter)
     warnings = list(fetched.warnings)
-    if not area.is_validated:
-        message = f"{area.name} reaches outside High Mountain Asia, where nothing was validated"
-        warnings.append(message)
-        reporter.warn(message)
     if segmenter.recipe is not None:
         for difference in fetched.recipe.differences(segmenter.recipe):
             message = f"the stack is not what the weights were trained on: {difference}"

@@ -377,3 +377,13 @@ def test_damaged_lock_is_an_error_with_a_hint(copied: Path, fetched: tuple[Path,
     with pytest.raises(InputError, match="damaged") as error:
         run(copied, fetched[2], FetchSettings(workers=1))
     assert "--refresh" in error.value.hint
+
+
+def test_an_area_outside_high_mountain_asia_is_named(
+    small_catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(small_catalogue, dry_run=True)
+    area = tiny_area(small_catalogue)
+    assert not any("High Mountain Asia" in warning for warning in run(tmp_path, area, settings, (2023,)).warnings)
+    monkeypatch.setattr("cryosentinel_core.area.HIGH_MOUNTAIN_ASIA", (0.0, 40.0, 10.0, 50.0))
+    assert any("High Mountain Asia" in warning for warning in run(tmp_path, area, settings, (2023,)).warnings)
