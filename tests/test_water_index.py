@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
+from scipy import ndimage
+from skimage import measure
 
 from cryosentinel_core.segmenter import ChipBatch, Segmenter
 from cryosentinel_core.units import CELL_PX
-from cryosentinel_core.water_index import HALO_PX, WaterIndex, local_mean, slope_degrees
+from cryosentinel_core.water_index import HALO_PX, WaterIndex, WaterIndexParameters, local_mean, slope_degrees
 from cryosentinel_core.windows import pad_halo
 
 CHIPS = {
@@ -90,6 +93,23 @@ def test_half_level_lies_on_the_shore(radius_px: float, rock: int) -> None:
     assert (logits > 0).sum() == pytest.approx(area_px, rel=0.03)
     steep = 1.0 / (1.0 + np.exp(-logits))
     assert steep.max() > 0.99
+
+
+@pytest.mark.parametrize("radius_px", [4.0, 7.3, 20.0])
+@pytest.mark.parametrize("blur_px", [0.5, 0.6])
+def test_sharpening_gives_back_what_blur_took(radius_px: float, blur_px: float) -> None:
+    """A blurred disc lacks pi s^2 of area inside its half level, whatever its radius; sharpened it lacks most of that less."""
+    s2, dem, _ = lake_scene(224, radius_px)
+    blurred = ndimage.gaussian_filter(s2.astype(np.float64), (0, blur_px, blur_px), mode="nearest")
+    lacking = {}
+    for given_back in (0.0, blur_px):
+        index = WaterIndex(WaterIndexParameters(shore_fraction=0.5, blur_px=given_back))
+        logits = index.segment(pad_halo(chip(np.rint(blurred).astype(np.uint16), dem), HALO_PX))[0]
+        (ring,) = measure.find_contours(logits, 0.0)
+        lacking[given_back] = np.pi * radius_px**2 - shapely.Polygon(ring).area
+    took = np.pi * blur_px**2
+    assert lacking[0.0] > took, "the pixels themselves blur too"
+    assert 0.5 * took < lacking[0.0] - lacking[blur_px] < took
 
 
 def test_steep_ground_is_no_lake() -> None:

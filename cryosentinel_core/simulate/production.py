@@ -214,14 +214,20 @@ def _footprint(world: World, grid: Grid, edge: Edge | None) -> Polygon:
 
 
 def _blocked(world: World, view: OpticalView, ground: LakeGround) -> npt.NDArray[np.uint8]:
-    """Why a date could not see each pixel of the lakes' ground, `CLEAR` where it could."""
+    """Why a date could not see each pixel of the lakes' ground, `CLEAR` where it could.
+
+    A pixel mostly under lake ice, snow or glacier ice is `ICE`: whether there is water under it nobody can see.
+    """
     index = ground.index
     codes = np.full(index.shape, CLEAR, np.uint8)
-    order = np.searchsorted(view.water.index, index)
-    order = np.minimum(order, max(len(view.water.index) - 1, 0))
+    wet, icy = np.zeros(index.shape, np.float32), np.zeros(index.shape, np.float32)
     if view.water.index.size:
-        frozen = (view.water.index[order] == index) & (view.ice[order] > 0.5)
-        codes[frozen] = ICE
+        order = np.minimum(np.searchsorted(view.water.index, index), len(view.water.index) - 1)
+        here = view.water.index[order] == index
+        wet[here], icy[here] = view.water.fraction[order[here]], view.ice[order[here]]
+    snow, glacier = view.snow.reshape(-1)[index], world.cover.glacier.reshape(-1)[index]
+    white = snow + (1 - snow) * glacier  # of the part that is no water
+    codes[wet * icy + (1 - wet) * white > 0.5] = ICE
     codes[view.light.lit.reshape(-1)[index] < 0.5] = SHADOW
     covered = (view.sky.cloud.reshape(-1)[index] > 0.1) | (view.sky.shadow.reshape(-1)[index] > 0.3)
     codes[covered] = CLOUD

@@ -107,7 +107,9 @@ def tabulate_events(
     Returns:
         `truth_ids year_from year_to status reason ids_from ids_to area_from_m2 area_to_m2 change_m2 change_percent
         observed_from observed_to kind`. `status` is in the words of the change table; a lake that less than 95 % of
-        could be seen in either year is `unobserved`, whatever happened, and `kind` says what did.
+        could be seen in either year, or not all of in a year in which it was not there, is `unobserved`, whatever
+        happened, and `kind` says what did. The ground is all that the lake covers in any year; where it is no water, snow
+        and glacier ice hide it.
     """
     pairs = list(pairwise(years))
     if len(years) > 2:
@@ -138,7 +140,8 @@ def _event(
     area_after = sum(areas[name, last] for name in after)
     change = area_after - area_before
     status = _status(len(before), len(after), change)
-    reason = next((why for share, why in (seen[first], seen[last]) if share < MIN_OBSERVED), "")
+    needed = {first: MIN_OBSERVED if before else 1.0, last: MIN_OBSERVED if after else 1.0}
+    reason = next((seen[year][1] for year in (first, last) if seen[year][0] < needed[year]), "")
     return {
         "truth_ids": ";".join(sorted({*before, *after})),
         "year_from": first,
