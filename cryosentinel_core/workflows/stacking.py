@@ -7,11 +7,10 @@ tile is marked partial.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +27,9 @@ from cryosentinel_core.composite import (
     judge_pixels,
     median_of_dates,
 )
-from cryosentinel_core.errors import RasterError
-from cryosentinel_core.io.elevation import Relief, read_relief
-from cryosentinel_core.io.items import is_remote
+from cryosentinel_core.io.elevation import Relief
 from cryosentinel_core.io.providers import PLANETARY_COMPUTER, SCL
-from cryosentinel_core.io.raster import Access, read_on_grid
+from cryosentinel_core.io.raster import Access
 from cryosentinel_core.io.signing import TokenSigner
 from cryosentinel_core.io.stack import write_stack_tile
 from cryosentinel_core.lattice import Cell, Grid, Tile, hull_of_cells, mask_of_cells
@@ -42,21 +39,18 @@ from cryosentinel_core.radiometry import (
     filter_lee,
     floor_of_band,
     judge_floors,
-    remove_offset,
     to_decibel,
 )
 from cryosentinel_core.recipe import Recipe
 from cryosentinel_core.scene import COUNT_NAMES, DATE_NAMES, Condition, Stack
 from cryosentinel_core.season import days_of_date
 from cryosentinel_core.selection import Scene, group_overpasses
-from cryosentinel_core.terrain import SHADOW_STEP, cast_shadow, grid_azimuth, halo_of_shadow
+from cryosentinel_core.terrain import cast_shadow, grid_azimuth, halo_of_shadow
 from cryosentinel_core.units import CELL_PX
+from cryosentinel_core.workflows.reading import Reading, Unreadable, read_band, read_bands, read_power, read_terrain
 
 RADAR_HALO_PX: Final = 2
 """What the 5 x 5 speckle filter reaches."""
-
-REMOTE_READS: Final = 4
-"""Assets read side by side for one tile where they come over a network."""
 
 KEPT_PIXELS: Final = 80_000_000
 """Bands that judging a date needs are kept for the composite while their pixels number no more than this (2 bytes each)."""
@@ -132,24 +126,6 @@ class StackOutcome:
     n_bytes: int = 0
 
 
-class _Unreadable(Exception):
-    """A scene must be left out."""
-
-    def __init__(self, scene: Scene, reason: str) -> None:
-        super().__init__(f"{scene.key}: {reason}")
-        self.scene = scene
-        self.reason = reason
-
-
-@dataclass
-class _Reading:
-    """State of one tile's reading: how to reach assets, what was noticed, how much was read."""
-
-    access: Access
-    notes: list[str]
-    n_bytes: int = 0
-
-
 def make_stack_tile(job: StackJob) -> StackOutcome:
     """Read, composite and write one tile; scenes that cannot be read are left out and named.
 
@@ -160,11 +136,11 @@ def make_stack_tile(job: StackJob) -> StackOutcome:
     access = Access(signer=signer, attempts=job.attempts, wait_s=job.wait_s)
     missing: dict[str, str] = {}
     while True:
-        reading = _Reading(access=access, notes=[])
+        reading = Reading(access=access, notes=[])
         try:
             stack = _build(job, reading, missing)
             break
-        except _Unreadable as error:
+        except Unreadable as error:
             missing[error.scene.key] = error.reason
     warnings = tuple(
         dict.fromkeys([*reading.notes, *(f"left out {key}: {why}" for key, why in sorted(missing.items()))])
@@ -184,13 +160,13 @@ def make_stack_tile(job: StackJob) -> StackOutcome:
     return StackOutcome(tile=job.tile, missing=missing, warnings=warnings, n_bytes=reading.n_bytes)
 
 
-def _build(job: StackJob, reading: _Reading, missing: dict[str, str]) -> Stack:
+def _build(job: StackJob, reading: Reading, missing: dict[str, str]) -> Stack:
     """The tile's stack from the scenes that can be read."""
     grid = job.grid
     terrain = [scene for scene in job.terrain if scene.key not in missing]
     optical = [scene for scene in job.optical if scene.key not in missing]
     radar = [scene for scene in job.radar if scene.key not in missing]
-    relief = _read_terrain(terrain, grid, reading)
+    relief = read_terrain(terrain, grid, reading)
     s2, verdict = _composite(job, optical, relief, reading)
     s1 = None if job.recipe.radar == "none" else _mean_radar(job, radar, reading)
     return _only_cells(
@@ -208,7 +184,7 @@ def _build(job: StackJob, reading: _Reading, missing: dict[str, str]) -> Stack:
     )
 
 
-def _only_cells(stack: Stack, cells: Sequence[Cell], reading: _Reading) -> Stack:
+def _only_cells(stack: Stack, cells: Sequence[Cell], reading: Reading) -> Stack:
     """The stack with nodata in cells of its hull that were not asked for."""
     wanted = mask_of_cells(cells, stack.grid)
     holes = float(np.isnan(stack.dem[wanted]).mean())
@@ -227,24 +203,8 @@ def _only_cells(stack: Stack, cells: Sequence[Cell], reading: _Reading) -> Stack
     return stack
 
 
-def _read_terrain(scenes: Sequence[Scene], grid: Grid, reading: _Reading) -> Relief:
-    """Heights of the tile and around it; if a tile of the DEM cannot be read, that one is named."""
-    outer = halo_of_shadow(grid)
-    try:
-        relief = read_relief(scenes, grid, outer, SHADOW_STEP, reading.access)
-    except RasterError as error:
-        for scene in scenes:
-            try:
-                read_relief([scene], grid, outer, SHADOW_STEP, reading.access)
-            except RasterError as again:
-                raise _Unreadable(scene, again.message) from again
-        raise _Unreadable(scenes[0], error.message) from error
-    reading.n_bytes += relief.n_bytes
-    return relief
-
-
 def _composite(
-    job: StackJob, scenes: Sequence[Scene], relief: Relief, reading: _Reading
+    job: StackJob, scenes: Sequence[Scene], relief: Relief, reading: Reading
 ) -> tuple[NDArray[np.uint16], Verdict]:
     """The optical part: dates judged, then band after band."""
     grid = job.grid
@@ -269,7 +229,7 @@ def _composite(
     s2 = np.zeros((len(S2_NAMES), *grid.shape), dtype=np.uint16)
     floors: list[dict[str, tuple[float, float]]] = [{} for _ in overpasses]
     for index, band in enumerate(S2_NAMES):
-        numbers = _read_band(overpasses, suppliers, band, grid, kept, reading)
+        numbers = read_band(overpasses, suppliers, band, grid, kept, reading)
         for date, plane in enumerate(numbers):
             if band in JUDGED_BANDS:
                 floors[date][band] = floor_of_band(plane[::4, ::4])
@@ -318,13 +278,13 @@ def _flag_overpass(
     halo: Grid,
     inner: tuple[slice, slice],
     kept: dict[tuple[str, str], NDArray[np.uint16]] | None,
-    reading: _Reading,
+    reading: Reading,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Flags of one overpass, and which of its scenes supplies each inner pixel (None if there is but one)."""
     flags = np.zeros(halo.shape, dtype=np.uint8)
     supplier = np.zeros(halo.shape, dtype=np.uint8)
     for number, scene in enumerate(overpass):
-        scl, *bands = _read_bands(scene, (SCL, *_JUDGED), halo, reading)
+        scl, *bands = read_bands(scene, (SCL, *_JUDGED), halo, reading)
         blue, green, nir, swir = bands
         own = flag_date(scl, Spectrum(blue=blue, green=green, nir=nir, swir=swir))
         take = ((own & 1) != 0) & ((flags & 1) == 0)
@@ -334,64 +294,6 @@ def _flag_overpass(
             for band, numbers in zip(_JUDGED, bands, strict=True):
                 kept[scene.key, band] = numbers[inner].copy()
     return flags, supplier[inner].copy() if len(overpass) > 1 else None
-
-
-def _read_bands(scene: Scene, bands: Sequence[str], grid: Grid, reading: _Reading) -> list[Any]:
-    return _read_many([(scene, band) for band in bands], grid, reading)
-
-
-def _read_many(wanted: Sequence[tuple[Scene, str]], grid: Grid, reading: _Reading) -> list[Any]:
-    """Bands of scenes on a grid without offset, 0 = nodata; side by side where they come over a network."""
-
-    def read(one: tuple[Scene, str]) -> tuple[Any, int, int]:
-        scene, band = one
-        try:
-            found = read_on_grid(
-                scene.hrefs[band], grid, nearest=band == SCL, access=reading.access, footprint=scene.footprint
-            )
-        except RasterError as error:
-            raise _Unreadable(scene, error.message) from error
-        values = found.values if band == SCL else remove_offset(found.values, scene.offset)
-        return values, found.n_bytes, found.blank
-
-    loaded = _side_by_side(read, wanted, any(is_remote(scene.hrefs[band]) for scene, band in wanted))
-    for (scene, band), (_, n_bytes, blank) in zip(wanted, loaded, strict=True):
-        reading.n_bytes += n_bytes
-        if blank:
-            reading.notes.append(f"{scene.key}: {band} has no data in {blank} blocks that its footprint promises")
-    return [values for values, _, _ in loaded]
-
-
-def _side_by_side(read: Callable[[Any], Any], wanted: Sequence[Any], is_far: bool) -> list[Any]:
-    if not is_far or len(wanted) < 2:
-        return [read(one) for one in wanted]
-    with ThreadPoolExecutor(max_workers=REMOTE_READS) as pool:
-        return list(pool.map(read, wanted))
-
-
-def _read_band(
-    overpasses: Sequence[tuple[Scene, ...]],
-    suppliers: Sequence[NDArray[np.uint8] | None],
-    band: str,
-    grid: Grid,
-    kept: dict[tuple[str, str], NDArray[np.uint16]],
-    reading: _Reading,
-) -> list[NDArray[np.uint16]]:
-    """One band of all overpasses, each pixel from the scene that supplies its overpass there."""
-    wanted = [scene for overpass in overpasses for scene in overpass]
-    missing = [(scene, band) for scene in wanted if (scene.key, band) not in kept]
-    fresh = {
-        scene.key: numbers for (scene, _), numbers in zip(missing, _read_many(missing, grid, reading), strict=True)
-    }
-    planes = []
-    for overpass, supplier in zip(overpasses, suppliers, strict=True):
-        parts = [kept.pop((one.key, band)) if (one.key, band) in kept else fresh.pop(one.key) for one in overpass]
-        plane = parts[0]
-        for number, part in enumerate(parts[1:], start=1):
-            if supplier is not None:
-                plane = np.where(supplier == number, part, plane)
-        planes.append(plane)
-    return planes
 
 
 def _mark_shadows(
@@ -409,7 +311,7 @@ def _mark_shadows(
         seen[dark & (seen > int(Seen.SHADOW))] = int(Seen.SHADOW)
 
 
-def _mean_radar(job: StackJob, scenes: Sequence[Scene], reading: _Reading) -> NDArray[np.float32] | None:
+def _mean_radar(job: StackJob, scenes: Sequence[Scene], reading: Reading) -> NDArray[np.float32] | None:
     """(2, H, W) dB: the mean over overpasses of filtered linear power; None if there are no scenes."""
     overpasses = group_overpasses(scenes, job.tile.lattice_tile)
     if not overpasses:
@@ -423,7 +325,7 @@ def _mean_radar(job: StackJob, scenes: Sequence[Scene], reading: _Reading) -> ND
         total = np.zeros(grid.shape, dtype=np.float64)
         count = np.zeros(grid.shape, dtype=np.uint8)
         for overpass in overpasses:
-            power = _read_power(overpass, band, halo, reading)
+            power = read_power(overpass, band, halo, reading)
             if job.recipe.radar_filter == "lee5":
                 power = filter_lee(power)
             good = np.isfinite(power[inner])
@@ -432,16 +334,3 @@ def _mean_radar(job: StackJob, scenes: Sequence[Scene], reading: _Reading) -> ND
         with np.errstate(divide="ignore", invalid="ignore"):
             s1[index] = to_decibel((total / count).astype(np.float32))
     return s1 if np.isfinite(s1).any() else None
-
-
-def _read_power(overpass: tuple[Scene, ...], band: str, halo: Grid, reading: _Reading) -> NDArray[np.float32]:
-    """Linear power of one overpass, NaN = nodata; the first scene with data supplies a pixel."""
-    power = np.full(halo.shape, np.nan, dtype=np.float32)
-    for scene in overpass:
-        try:
-            one = read_on_grid(scene.hrefs[band], halo, above=0, access=reading.access)
-        except RasterError as error:
-            raise _Unreadable(scene, error.message) from error
-        reading.n_bytes += one.n_bytes
-        np.copyto(power, one.values.astype(np.float32), where=one.valid & np.isnan(power))
-    return power

@@ -22,7 +22,7 @@ from cryosentinel_core.reporter import Silent
 from cryosentinel_core.scene import Condition, Stack
 from cryosentinel_core.settings import FetchSettings
 from cryosentinel_core.units import CELL_M
-from cryosentinel_core.workflows import planning, stacking
+from cryosentinel_core.workflows import finding, planning, reading
 from cryosentinel_core.workflows.fetch import FetchSummary, fetch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
@@ -302,7 +302,7 @@ def test_years_agree_in_reflectance_over_unchanged_rock(fetched: tuple[Path, Fet
 def test_offset_left_in_is_seen_and_breaks_the_years(
     fetched: tuple[Path, FetchSummary, Area], small_catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stacking, "remove_offset", lambda numbers, offset: numbers)
+    monkeypatch.setattr(reading, "remove_offset", lambda numbers, offset: numbers)
     _, right, area = fetched
     wrong = run(tmp_path, area, settings_for(small_catalogue, radar="none"), (2023,))
     grid = hull_of_cells(area.core)
@@ -351,7 +351,7 @@ def test_catalogue_over_http_with_faults_gives_the_same_stack(
 
 def test_second_catalogue_steps_in(small_catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order = ("http://127.0.0.1:9/api", str(small_catalogue / "catalog.json"))
-    monkeypatch.setattr(planning, "DEFAULT_CATALOGS", dict.fromkeys(("optical", "radar", "terrain"), order))
+    monkeypatch.setattr(finding, "DEFAULT_CATALOGS", dict.fromkeys(("optical", "radar", "terrain"), order))
     warnings: list[str] = []
     locks = planning.plan_years(
         Workspace(tmp_path), tiny_area(small_catalogue), YEARS, FetchSettings(), reporter=Silent(), warnings=warnings,
