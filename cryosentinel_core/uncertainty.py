@@ -62,13 +62,13 @@ class UncertaintyModel:
         registration_m: Shift between two years' images, as a random displacement of the shores.
     """
 
-    displacement_m: float = 0.4
-    transition_share: float = 0.1
+    displacement_m: float = 0.2
+    transition_share: float = 0.05
     max_transition_m: float = 20.0
     correlation_length_m: float = 40.0
-    lake_displacement_m: float = 0.4
+    lake_displacement_m: float = 0.25
     reference_observations: float = 4.0
-    systematic_displacement_m: float = 0.6
+    systematic_displacement_m: float = 0.55
     no_radar_factor: float = 1.3
     unobserved_displacement_m: float = 3.0
     systematic_change_share: float = 0.35

@@ -110,7 +110,7 @@ class WaterIndexParameters:
     brightness_share: float = 0.3
     land_fallback: float = 0.2
     steepness: float = 8.0
-    shore_fraction: float = 0.525
+    shore_fraction: float = 0.533
     blur_px: float = 0.6
     outside_logit: float = -8.0
 
