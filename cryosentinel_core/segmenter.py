@@ -7,7 +7,7 @@ one thing to it. Neighbours: `windows` cuts the chips and blends the logits; `wa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -114,4 +114,19 @@ class Segmenter(Protocol):
         Returns:
             (N, window_px, window_px) float32, finite; the natural logarithm of the odds of water.
         """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What a segmenter that computes on a device tells of it; none of it changes an answer by more than rounding."""
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Plain data: `device`, `precision`, `batch_size` and the like, as they are now."""
+        ...
+
+    @property
+    def peak_device_mib(self) -> float | None:
+        """Most memory of the device that was taken, MiB; None if it shares the host's."""
         ...

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -170,6 +170,23 @@ class NetworkSegmenter:
     def recipe(self) -> Recipe | None:
         """The stack recipe that the weights were trained on."""
         return self._recipe
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Device, precision, batch size, flips and threads, as they are now."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {
+            "device": name,
+            "precision": self.precision,
+            "batch_size": self._batch_size,
+            "n_flips": len(FLIPS) if self.tta else 1,
+            "threads": self.threads or torch.get_num_threads(),
+        }
+
+    @property
+    def peak_device_mib(self) -> float | None:
+        """Most memory that PyTorch has taken of the GPU, MiB; None on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else None
 
     def segment(self, batch: ChipBatch) -> NDArray[np.float32]:
         """Logits of water for each window.

@@ -7,11 +7,9 @@ that changed is the only one done again; that folder may be deleted.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +22,21 @@ from cryosentinel_core.io.stack import Layer as StackLayer
 from cryosentinel_core.io.stack import read_layer
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, write_json
 from cryosentinel_core.lake import LakeOrigin, LakeReaders
-from cryosentinel_core.lattice import Cell, Grid, group_cells, hull_of_cells, mask_of_cells, windows_touching
+from cryosentinel_core.lattice import Cell, Grid, group_cells, hull_of_cells, mask_of_cells
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.recipe import Recipe
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scene import Condition
 from cryosentinel_core.segmenter import Segmenter
 from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
+from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, classify_water, encode_probability
 from cryosentinel_core.workflows.fetch import fetch
-from cryosentinel_core.workflows.jobs import run_jobs
-from cryosentinel_core.workflows.segment import TileJob, segment_tile, stride_of
+from cryosentinel_core.workflows.segment import SKIPPED_BECAUSE, TileJob, stride_of
 from cryosentinel_core.workflows.segmenters import build_segmenter
+from cryosentinel_core.workflows.segmenting import segment_tiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +68,14 @@ class PredictSummary:
         model: Name of the segmenter, as in folders and tables.
         years: One result a year.
         is_partial: True if a stack lacks planned scenes: run again to complete.
+        engine: Windows, seconds, memory and conditions of this run, as in `run.json`.
         warnings: What a reader should know.
     """
 
     model: str
     years: tuple[YearResult, ...]
     is_partial: bool
+    engine: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,6 +83,7 @@ class PredictSummary:
         return {
             "model": self.model,
             "is_partial": self.is_partial,
+            "engine": self.engine,
             "warnings": list(self.warnings),
             "years": [
                 {
@@ -154,14 +156,18 @@ def predict(
         _plan_year(workspace, area, year, fetched.stacks[year], fetched.recipe, segmenter, settings, fetching, warnings)
         for year in years
     ]
-    _segment(plans, settings, stride_of(segmenter, settings), reporter)
+    engine = _segment(plans, settings, stride_of(segmenter, settings), reporter)
     results = []
     for number, plan in enumerate(plans):
         reporter.progress("lakes", number, len(plans))
-        results.append(_finish_year(plan, area, segmenter, settings, fetching.tile_cells, reporter))
+        results.append(_finish_year(plan, area, segmenter, settings, fetching.tile_cells, engine, reporter))
     reporter.progress("lakes", len(plans), len(plans))
     return PredictSummary(
-        model=segmenter.name, years=tuple(results), is_partial=fetched.is_partial, warnings=tuple(warnings)
+        model=segmenter.name,
+        years=tuple(results),
+        is_partial=fetched.is_partial,
+        engine=engine,
+        warnings=tuple(warnings),
     )
 
 
@@ -245,35 +251,27 @@ def _parents_of(cells: tuple[Cell, ...], records: dict[str, dict[str, Any]], til
     return {name: str(records[name]["digest"]) for name in names if name in records}
 
 
-def _segment(plans: list[_YearPlan], settings: PredictSettings, stride: int, reporter: Reporter) -> None:
-    """Run the jobs that are not done, of all years together."""
+def _segment(plans: list[_YearPlan], settings: PredictSettings, stride: int, reporter: Reporter) -> dict[str, Any]:
+    """Run the jobs that are not done, of all years together; what it cost, as plain data."""
     jobs = [job for plan in plans for job in plan.jobs]
     todo = [job for job in jobs if not job.is_done]
     if len(todo) < len(jobs):
         reporter.note(f"{len(jobs) - len(todo)} of {len(jobs)} tiles are segmented already")
     for plan in plans:
         remove_leftovers(plan.folder)
-    total = sum(len(windows_touching(job.cells, stride)) for job in todo)
-    finished = 0
-    lock = threading.Lock()
-
-    def heard(n_windows: int) -> None:
-        nonlocal finished
-        with lock:
-            finished += n_windows
-            reporter.progress("segment windows", finished, total)
-
-    reporter.progress("segment windows", 0, total)
-    workers = settings.workers if settings.model == WATER_INDEX else 1
-    # A callback does not travel to a cluster: there, whole tiles are what is heard of.
-    work = segment_tile if settings.scheduler else partial(segment_tile, heard=heard)
-    for index, _ in run_jobs(work, todo, workers=workers, scheduler=settings.scheduler):
-        if settings.scheduler:
-            heard(len(windows_touching(todo[index].cells, stride)))
+    began = time.perf_counter()
+    work = segment_tiles(todo, settings, stride, reporter)
+    return {"n_tiles": len(todo), "n_tiles_kept": len(jobs) - len(todo), **work.as_dict(time.perf_counter() - began)}
 
 
 def _finish_year(
-    plan: _YearPlan, area: Area, segmenter: Segmenter, settings: PredictSettings, tile_cells: int, reporter: Reporter
+    plan: _YearPlan,
+    area: Area,
+    segmenter: Segmenter,
+    settings: PredictSettings,
+    tile_cells: int,
+    engine: dict[str, Any],
+    reporter: Reporter,
 ) -> YearResult:
     """Mosaics, lakes and the record of one year; kept if they are current."""
     zones = sorted({job.tile.epsg for job in plan.jobs})
@@ -284,12 +282,14 @@ def _finish_year(
         data = read_json(record)
         reporter.note(f"{plan.year}: lakes are there already, in {plan.folder}")
         return _result_of(plan, data["result"], is_reused=True)
-    began = time.perf_counter()
-    observed = {epsg: _write_mosaics(plan, epsg, settings, tile_cells) for epsg in zones}
-    lakes, candidates = _find_lakes(plan, area, zones, segmenter, settings, tile_cells)
-    from cryosentinel_core.io.vector import write_lakes
+    watch = Stopwatch()
+    with watch.stage("mosaic"):
+        observed = {epsg: _write_mosaics(plan, epsg, settings, tile_cells) for epsg in zones}
+    with watch.stage("lakes"):
+        lakes, candidates = _find_lakes(plan, area, zones, segmenter, settings, tile_cells)
+        from cryosentinel_core.io.vector import write_lakes
 
-    write_lakes(plan.folder, lakes, candidates, plan.provenance)
+        write_lakes(plan.folder, lakes, candidates, plan.provenance)
     n_seen, n_all = (sum(values) for values in zip(*observed.values(), strict=True))
     result = {
         "n_lakes": len(lakes),
@@ -297,7 +297,6 @@ def _finish_year(
         "lake_area_m2": float(lakes["area_m2"].sum()),
         "observed_share": n_seen / n_all if n_all else 0.0,
     }
-    counts = [read_json(job.record)["counts"] for job in plan.jobs]
     write_json(
         record,
         {
@@ -306,14 +305,23 @@ def _finish_year(
             "stack_tile_cells": tile_cells,
             "zones": zones,
             "result": result,
-            "n_windows": sum(count["n_windows"] for count in counts),
-            "n_windows_skipped": sum(count["n_skipped"] for count in counts),
-            "device": settings.device,
-            "precision": settings.precision,
-            "seconds": {"mosaic_and_lakes": round(time.perf_counter() - began, 2)},
+            **_count_windows(plan),
+            "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+            "engine": engine,
         },
     )
     return _result_of(plan, result, is_reused=False)
+
+
+def _count_windows(plan: _YearPlan) -> dict[str, Any]:
+    """Windows of all tiles of a year, also of those kept from an earlier run; skipped ones by reason."""
+    counts = [read_json(job.record)["counts"] for job in plan.jobs]
+    return {
+        "n_windows": sum(count["n_windows"] for count in counts),
+        "n_windows_skipped": {
+            reason: sum(count.get(f"n_{reason}", 0) for count in counts) for reason in SKIPPED_BECAUSE
+        },
+    }
 
 
 def _result_of(plan: _YearPlan, result: dict[str, Any], *, is_reused: bool) -> YearResult:

@@ -16,14 +16,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosentinel_core.io.machine import peak_memory_mib
 from cryosentinel_core.io.mosaic import LOGIT_LAYER, write_layer
 from cryosentinel_core.io.stack import read_stack
 from cryosentinel_core.io.workspace import is_current, write_json
 from cryosentinel_core.lattice import Cell, Grid, Tile, hull_of_cells, mask_of_cells, windows_touching
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.scene import Stack
-from cryosentinel_core.segmenter import Segmenter
+from cryosentinel_core.segmenter import Engine, Segmenter
 from cryosentinel_core.settings import PredictSettings
+from cryosentinel_core.stopwatch import Stopwatch, WorkDone
 from cryosentinel_core.units import CELL_PX
 from cryosentinel_core.windows import LogitCanvas, batches_of, cut_chips, encode_logits, hull_of_windows, pad_batch
 from cryosentinel_core.workflows.segmenters import build_segmenter
@@ -31,6 +33,8 @@ from cryosentinel_core.workflows.segmenters import build_segmenter
 STRIP_PX: Final = 5 * CELL_PX
 """Rows of windows held in memory together."""
 
+SKIPPED_BECAUSE: Final = ("unobserved",)
+"""Why a window is not segmented; each has its count `n_<reason>` in a tile's record."""
 
 Heard = Callable[[int], None]
 """Told how many windows were just finished."""
@@ -69,7 +73,7 @@ class TileJob:
         return is_current(self.record, self.provenance, self.part)
 
 
-def segment_tile(job: TileJob, heard: Heard | None = None) -> dict[str, int]:
+def segment_tile(job: TileJob, heard: Heard | None = None) -> WorkDone:
     """Write the logits of one tile's core cells; does nothing if they are there.
 
     Args:
@@ -77,17 +81,34 @@ def segment_tile(job: TileJob, heard: Heard | None = None) -> dict[str, int]:
         heard: Called with the number of windows just finished.
 
     Returns:
-        Counts: windows segmented and skipped.
+        What it cost.
     """
     if job.is_done:
-        return {"n_windows": 0, "n_skipped": 0}
+        return WorkDone()
     segmenter = build_segmenter(job.settings)
     stride = stride_of(segmenter, job.settings)
-    logits, counts = segment_cells(job.stack, job.stack_tile_cells, job.cells, segmenter, stride, heard)
+    watch = Stopwatch()
+    logits, counts = segment_cells(job.stack, job.stack_tile_cells, job.cells, segmenter, stride, heard, watch)
     hull = hull_of_cells(job.cells)
-    write_layer(job.part, hull, LOGIT_LAYER, job.provenance.as_tags(), lambda strip: logits[strip.slices_in(hull)])
-    write_json(job.record, {**job.provenance.as_dict(), "counts": counts})
-    return counts
+    with watch.stage("write"):
+        write_layer(job.part, hull, LOGIT_LAYER, job.provenance.as_tags(), lambda strip: logits[strip.slices_in(hull)])
+        write_json(job.record, {**job.provenance.as_dict(), "counts": counts})
+    return work_of(segmenter, counts["n_windows"], watch)
+
+
+def work_of(segmenter: Segmenter, n_windows: int, watch: Stopwatch) -> WorkDone:
+    """What some windows cost this process."""
+    peak = {"host": peak_memory_mib()}
+    engine: dict[str, Any] = {}
+    if isinstance(segmenter, Engine):
+        engine = segmenter.conditions
+        peak["gpu"] = segmenter.peak_device_mib
+    return WorkDone(
+        n_windows=n_windows,
+        seconds=watch.seconds,
+        peak_mib={name: value for name, value in peak.items() if value is not None},
+        engine=engine,
+    )
 
 
 def stride_of(segmenter: Segmenter, settings: PredictSettings) -> int:
@@ -102,6 +123,7 @@ def segment_cells(
     segmenter: Segmenter,
     stride: int,
     heard: Heard | None = None,
+    watch: Stopwatch | None = None,
 ) -> tuple[NDArray[np.int16], dict[str, int]]:
     """Stored logits of some cells of one zone.
 
@@ -111,14 +133,16 @@ def segment_cells(
     Returns:
         (H, W) int16 on the cells' hull, nodata outside the cells and where nothing was observed; and counts of windows.
     """
+    watch = watch or Stopwatch()
     hull = hull_of_cells(cells)
     canvas = LogitCanvas(hull, segmenter.window_px, blended=segmenter.blended)
     valid = np.zeros(hull.shape, dtype=bool)
-    counts = {"n_windows": 0, "n_skipped": 0}
+    counts = {"n_windows": 0, "n_unobserved": 0}
 
     def read(run: list[tuple[int, int]]) -> Stack:
         grid = hull_of_windows(hull.epsg, run, segmenter.window_px, segmenter.halo_px)
-        return read_stack(stack_folder, hull.epsg, grid, tile_cells=stack_tile_cells)
+        with watch.stage("read"):
+            return read_stack(stack_folder, hull.epsg, grid, tile_cells=stack_tile_cells)
 
     for run, stack in _read_ahead(list(_strips(windows_touching(cells, stride))), read):
         shared = stack.grid.intersection(hull)
@@ -126,14 +150,16 @@ def segment_cells(
             valid[shared.slices_in(hull)] |= stack.valid[shared.slices_in(stack.grid)]
         wanted = [address for address in run if _is_observed(stack, address, segmenter.window_px)]
         counts["n_windows"] += len(wanted)
-        counts["n_skipped"] += len(run) - len(wanted)
+        counts["n_unobserved"] += len(run) - len(wanted)
         if heard is not None:
             heard(len(run) - len(wanted))
-        for address, window in segment_windows(segmenter, stack, wanted):
-            canvas.add(address, window)
+        for address, window in segment_windows(segmenter, stack, wanted, watch):
+            with watch.stage("blend"):
+                canvas.add(address, window)
             if heard is not None:
                 heard(1)
-    return encode_logits(canvas.mean(), valid & mask_of_cells(cells, hull)), counts
+    with watch.stage("blend"):
+        return encode_logits(canvas.mean(), valid & mask_of_cells(cells, hull)), counts
 
 
 def _read_ahead(
@@ -150,12 +176,14 @@ def _read_ahead(
 
 
 def segment_windows(
-    segmenter: Segmenter, stack: Stack, addresses: list[tuple[int, int]]
+    segmenter: Segmenter, stack: Stack, addresses: list[tuple[int, int]], watch: Stopwatch
 ) -> Iterator[tuple[tuple[int, int], NDArray[np.float32]]]:
     """Each window's logits, in order; the last batch is padded to the batch size."""
     for batch in batches_of(addresses, segmenter.batch_size):
-        chips = pad_batch(cut_chips(stack, batch, segmenter.window_px, segmenter.halo_px), segmenter.batch_size)
-        logits = segmenter.segment(chips)
+        with watch.stage("cut"):
+            chips = pad_batch(cut_chips(stack, batch, segmenter.window_px, segmenter.halo_px), segmenter.batch_size)
+        with watch.stage("network"):
+            logits = segmenter.segment(chips)
         yield from zip(batch, logits[: len(batch)], strict=True)
 
 

@@ -1,0 +1,63 @@
+"""run.json says what a year's run cost, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cryosentinel_core.area import Area
+from cryosentinel_core.io.area import load_area
+from cryosentinel_core.io.workspace import Workspace
+from cryosentinel_core.reporter import Silent
+from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
+from cryosentinel_core.workflows.predict import PredictSummary, predict
+
+
+def run(catalogue: Path, root: Path, area: Area, **changes: float) -> PredictSummary:
+    settings = PredictSettings(model=WATER_INDEX, tile_cells=2, **changes)
+    fetching = FetchSettings(catalog=str(catalogue), tile_cells=2)
+    return predict(Workspace(root), area, [2023], settings, fetching, reporter=Silent())
+
+
+@pytest.fixture(scope="module")
+def catalogue_and_root(small_catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return small_catalogue, tmp_path_factory.mktemp("work")
+
+
+def test_what_a_run_cost(catalogue_and_root: tuple[Path, Path]) -> None:
+    catalogue, root = catalogue_and_root
+    area = load_area(str(catalogue / "aoi.geojson"))
+    summary = run(catalogue, root, area)
+    folder = summary.years[0].folder
+    record = json.loads((folder / "run.json").read_text())
+    engine = record["engine"]
+    assert summary.as_dict()["engine"] == engine
+    assert engine["n_tiles"] == len(list((folder / "tiles").rglob("*.tif"))) > 1
+    assert engine["n_tiles_kept"] == 0
+    assert engine["n_windows"] == record["n_windows"] > 0
+    assert set(record["n_windows_skipped"]) >= {"unobserved"}
+    assert {"read", "cut", "network", "blend", "write"} <= set(engine["seconds"])
+    assert set(record["seconds"]) == {"mosaic", "lakes"}
+    assert all(value >= 0 for value in (*engine["seconds"].values(), *record["seconds"].values()))
+    assert engine["windows_per_second"] == pytest.approx(engine["n_windows"] / engine["wall_seconds"], rel=0.01)
+    if Path("/proc/self/status").exists():
+        assert engine["peak_memory_mib"]["host"] > 50
+    for tile in (folder / "tiles").rglob("*.json"):
+        assert set(json.loads(tile.read_text())["counts"]) <= {"n_windows", "n_unobserved", "n_below_elevation"}
+
+
+def test_kept_tiles_cost_nothing(catalogue_and_root: tuple[Path, Path]) -> None:
+    catalogue, root = catalogue_and_root
+    area = load_area(str(catalogue / "aoi.geojson"))
+    first = run(catalogue, root, area).years[0]
+    before = json.loads((first.folder / "run.json").read_text())
+    again = run(catalogue, root, area, min_area_m2=20_000.0)
+    record = json.loads((again.years[0].folder / "run.json").read_text())
+    assert not again.years[0].is_reused
+    assert record["engine"]["n_tiles"] == 0
+    assert record["engine"]["n_tiles_kept"] > 1
+    assert record["engine"]["n_windows"] == 0
+    assert record["engine"]["windows_per_second"] is None
+    assert record["n_windows"] == before["n_windows"], "windows of the result, whichever run made them"
