@@ -130,3 +130,7 @@ class Engine(Protocol):
     def peak_device_mib(self) -> float | None:
         """Most memory of the device that was taken, MiB; None if it shares the host's."""
         ...
+
+    def prepare_for(self, n_windows: int) -> None:
+        """Settle what depends on the size of the job, as the batch size; called before its first window."""
+        ...

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cryosentinel_core.errors import ModelError, NonFiniteOutput
+from cryosentinel_core.learn.batching import CPU_BATCH, FIRST_BATCH, find_batch_size, largest_batch, no_room
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
-from cryosentinel_core.model_spec import BANDS_OF_MODALITY, DEM_CLIP_M, S1_FILL_DB, S2_CLIP, Normalisation
+from cryosentinel_core.learn.precision import Precision, choose_precision, make_probe, store_in_bf16
+from cryosentinel_core.model_spec import DEM_CLIP_M, S1_FILL_DB, S2_CLIP, Normalisation
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX
 
@@ -27,13 +30,8 @@ if TYPE_CHECKING:
 
     from cryosentinel_core.recipe import Recipe
 
-Precision = Literal["auto", "float32", "bf16"]
-
 FLIPS: Final[tuple[tuple[int, ...], ...]] = ((), (-1,), (-2,), (-2, -1))
 """Axes reversed in each of the four views: identity, horizontal, vertical, both."""
-
-BF16_TOLERANCE: Final = 0.03
-"""Largest root mean square error that bf16 may make in `auto`, as a share of the logits' standard deviation."""
 
 _FINGERPRINT_VERSION: Final = 1
 """Raised whenever the arithmetic here changes what comes out."""
@@ -85,7 +83,7 @@ class NetworkSegmenter:
         recipe: The stack recipe that the weights were trained on; None if unknown altogether.
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
         precision: `float32`, `bf16`, or `auto` (see `choose_precision`).
-        batch_size: Chips per forward pass.
+        batch_size: Chips per forward pass; None for 4 on a CPU, and on a GPU for what `prepare_for` finds.
         tta: Whether the logits of four flips are averaged.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
         compiled: Whether `torch.compile` runs at the first call (tens of seconds, for large jobs on a GPU).
@@ -104,19 +102,22 @@ class NetworkSegmenter:
         recipe: Recipe | None,
         device: str = "auto",
         precision: Precision = "auto",
-        batch_size: int = 4,
+        batch_size: int | None = CPU_BATCH,
         tta: bool = True,
         threads: int | None = None,
         compiled: bool = False,
     ) -> None:
-        if batch_size < 1 or (threads is not None and threads < 1):
+        if (batch_size is not None and batch_size < 1) or (threads is not None and threads < 1):
             raise ModelError(f"batch size {batch_size} and threads {threads} must be at least 1")
         self.device = choose_device(device)
         self.normalisation = normalisation
         self.spec = network.spec
         self.tta = tta
         self.threads = threads
-        self._name, self._sha256, self._recipe, self._batch_size = name, sha256, recipe, batch_size
+        self._name, self._sha256, self._recipe = name, sha256, recipe
+        self._finds_batch = batch_size is None and self.device.type == "cuda"
+        self._batch_size = batch_size or (FIRST_BATCH if self._finds_batch else CPU_BATCH)
+        self._tried_to = 0
         network.eval().requires_grad_(False)
         fold_batch_norms(network)
         self.network = network.to(self.device)
@@ -170,6 +171,35 @@ class NetworkSegmenter:
     def recipe(self) -> Recipe | None:
         """The stack recipe that the weights were trained on."""
         return self._recipe
+
+    def prepare_for(self, n_windows: int) -> None:
+        """Settle what depends on the size of the job: with an automatic batch size on a GPU, the batch that is fastest.
+
+        A batch size found before is kept, unless the job was what bounded it and this one is larger.
+
+        Args:
+            n_windows: That will be asked for.
+
+        Raises:
+            ModelError: If not even one window fits the GPU's memory.
+        """
+        most = largest_batch(n_windows)
+        if self._finds_batch and self._tried_to < most and (self._tried_to in (0, self._batch_size)):
+            self._batch_size, self._tried_to = find_batch_size(self._measure_rate, most), most
+
+    def _measure_rate(self, n: int) -> float:
+        """Windows a second in batches of `n`, flips and all, the second of two passes over chips of noise."""
+        probe = make_probe(self.spec.modalities, self.device)
+        chips = {name: x.expand(n, -1, -1, -1).contiguous() for name, x in probe.items()}
+        seconds = 1.0
+        with self._settings():
+            for _ in range(2):
+                began = time.perf_counter()
+                self._average_flips(chips)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                seconds = time.perf_counter() - began
+        return n / max(seconds, 1e-9)
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -240,7 +270,7 @@ class NetworkSegmenter:
                 done.append(self._average_flips(part)[: stop - start].cpu())
             except torch.cuda.OutOfMemoryError as error:
                 if self._batch_size == 1:
-                    raise ModelError("one window does not fit the GPU's memory", "try --device cpu") from error
+                    raise no_room() from error
                 self._batch_size = self._batch_size // 2
                 torch.cuda.empty_cache()
                 continue
@@ -302,47 +332,3 @@ def choose_device(device: str) -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device {device!r} was asked for, and there is no GPU", "use --device auto or cpu")
     return chosen
-
-
-def store_in_bf16(network: nn.Module) -> None:
-    """Keep the weights of all matrix products in bfloat16; norms, embeddings and the head stay in float32."""
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and not name.startswith("head"):
-            module.to(torch.bfloat16)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 run on the device's own instructions."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def choose_precision(network: LakeNetwork, device: torch.device) -> Literal["float32", "bf16"]:
-    """bf16 where the device has it and the network bears it, else float32.
-
-    The network bears it if, on a fixed chip of seeded smooth noise, the root mean square difference between its logits
-    in bf16 and in float32 is at most `BF16_TOLERANCE` of their standard deviation. The chip is the same for everyone,
-    so that the choice depends on weights and device, never on the area or on where a run was resumed.
-    """
-    if not has_bf16(device):
-        return "float32"
-    chips = make_probe(network.spec.modalities, device)
-    with torch.inference_mode():
-        exact = network(chips).float()
-        with torch.autocast(device.type, torch.bfloat16):
-            rough = network(chips).float()
-    error = (rough - exact).square().mean().sqrt()
-    return "bf16" if bool(error <= BF16_TOLERANCE * exact.std()) else "float32"
-
-
-def make_probe(modalities: tuple[str, ...], device: torch.device) -> dict[str, Tensor]:
-    """One standardised chip of smooth noise with a flat patch in it, the same on every machine."""
-    generator = torch.Generator().manual_seed(20_170_101)
-    probe: dict[str, Tensor] = {}
-    for name in modalities:
-        coarse = torch.randn(1, len(BANDS_OF_MODALITY[name]), 14, 14, generator=generator)
-        smooth = nn.functional.interpolate(coarse, size=(CELL_PX, CELL_PX), mode="bicubic", align_corners=False)
-        smooth[:, :, 80:140, 60:150] = -1.5
-        probe[name] = smooth.to(device)
-    return probe

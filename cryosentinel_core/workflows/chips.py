@@ -32,7 +32,7 @@ from cryosentinel_core.metrics import Counts, count_pixels
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.radiometry import check_offset
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segmenter import Segmenter
+from cryosentinel_core.segmenter import Engine, Segmenter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
 from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
 from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
@@ -94,6 +94,8 @@ def predict_chips(
     """
     segmenter = build_segmenter(settings)
     source = open_chips(path, segmenter.window_px, regions=regions, years=years, n_chips=n_chips)
+    if isinstance(segmenter, Engine):
+        segmenter.prepare_for(source.n_chips)
     folder = workspace.root / "chips"
     remove_leftovers(folder)
     run = _Run(folder, segmenter, settings, reporter, source)

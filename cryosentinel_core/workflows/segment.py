@@ -88,6 +88,9 @@ def segment_tile(job: TileJob, heard: Heard | None = None) -> WorkDone:
     segmenter = build_segmenter(job.settings)
     stride = stride_of(segmenter, job.settings)
     watch = Stopwatch()
+    if isinstance(segmenter, Engine):
+        with watch.stage("prepare"):
+            segmenter.prepare_for(len(windows_touching(job.cells, stride)))
     logits, counts = segment_cells(job.stack, job.stack_tile_cells, job.cells, segmenter, stride, heard, watch)
     hull = hull_of_cells(job.cells)
     with watch.stage("write"):
