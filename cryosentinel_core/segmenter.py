@@ -6,6 +6,7 @@ one thing to it. Neighbours: `windows` cuts the chips and blends the logits; `wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -119,7 +120,10 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """What a segmenter that computes on a device tells of it; none of it changes an answer by more than rounding."""
+    """What a segmenter that computes on a device offers besides; none of it changes an answer by more than rounding.
+
+    `begin(stage(batch))()` is `segment(batch)`, in three steps that may run side by side for three batches.
+    """
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -129,6 +133,14 @@ class Engine(Protocol):
     @property
     def peak_device_mib(self) -> float | None:
         """Most memory of the device that was taken, MiB; None if it shares the host's."""
+        ...
+
+    def stage(self, batch: ChipBatch) -> Any:
+        """A batch on its way to the device; may run in another thread while the device computes."""
+        ...
+
+    def begin(self, staged: Any) -> Callable[[], NDArray[np.float32]]:
+        """Start computing; the returned function waits for the logits (N, window_px, window_px) float32, finite."""
         ...
 
     def prepare_for(self, n_windows: int) -> None:

@@ -21,13 +21,14 @@ from cryosentinel_core.errors import ModelError, NonFiniteOutput
 from cryosentinel_core.learn.batching import CPU_BATCH, FIRST_BATCH, find_batch_size, largest_batch, no_room
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
 from cryosentinel_core.learn.precision import Precision, choose_precision, make_probe, store_in_bf16
-from cryosentinel_core.model_spec import DEM_CLIP_M, S1_FILL_DB, S2_CLIP, Normalisation
+from cryosentinel_core.learn.staging import StagedChips, stage_chips, standardise
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cryosentinel_core.model_spec import Normalisation
     from cryosentinel_core.recipe import Recipe
 
 FLIPS: Final[tuple[tuple[int, ...], ...]] = ((), (-1,), (-2,), (-2, -1))
@@ -35,38 +36,6 @@ FLIPS: Final[tuple[tuple[int, ...], ...]] = ((), (-1,), (-2,), (-2, -1))
 
 _FINGERPRINT_VERSION: Final = 1
 """Raised whenever the arithmetic here changes what comes out."""
-
-
-def standardise(batch: ChipBatch, normalisation: Normalisation, device: torch.device) -> dict[str, Tensor]:
-    """Chips as the network wants them: clipped, filled, then `(x - mean) / std` per band.
-
-    Sentinel-2 is clipped to 0..16,000, elevation to -500..9,000 m with missing ones at the lower end, radar that is
-    not finite becomes -25 dB.
-
-    Args:
-        batch: Stored chips.
-        normalisation: Statistics of the weights.
-        device: Where to compute; the stored integers travel, not the floats.
-
-    Returns:
-        Modality -> (N, C, H, W) float32, finite; without S1GRD where the batch has no radar.
-    """
-    s2 = torch.from_numpy(batch.s2.astype(np.int32)).to(device).float().clamp(*S2_CLIP)
-    dem = torch.from_numpy(np.ascontiguousarray(batch.dem)).to(device).float()
-    dem = torch.nan_to_num(dem, nan=DEM_CLIP_M[0]).clamp(*DEM_CLIP_M)
-    chips = {"S2L2A": _scale(s2, normalisation.s2.means, normalisation.s2.stds)}
-    if batch.s1 is not None:
-        s1 = torch.from_numpy(np.ascontiguousarray(batch.s1)).to(device).float()
-        s1 = torch.where(torch.isfinite(s1), s1, torch.full_like(s1, S1_FILL_DB))
-        chips["S1GRD"] = _scale(s1, normalisation.s1.means, normalisation.s1.stds)
-    chips["DEM"] = _scale(dem, normalisation.dem.means, normalisation.dem.stds)
-    return chips
-
-
-def _scale(x: Tensor, means: tuple[float, ...], stds: tuple[float, ...]) -> Tensor:
-    mean = torch.tensor(means, dtype=torch.float32, device=x.device)[:, None, None]
-    std = torch.tensor(stds, dtype=torch.float32, device=x.device)[:, None, None]
-    return (x - mean) / std
 
 
 class NetworkSegmenter:
@@ -233,10 +202,38 @@ class NetworkSegmenter:
         Raises:
             NonFiniteOutput: If the network returns NaN or infinity.
         """
-        logits = np.empty(batch.valid.shape, dtype=np.float32)
+        return self.begin(self.stage(batch))()
+
+    def stage(self, batch: ChipBatch) -> StagedChips:
+        """The batch on its way to the device, in pinned memory if that is a GPU; for any thread."""
+        return stage_chips(batch, self.device)
+
+    def begin(self, staged: StagedChips) -> Callable[[], NDArray[np.float32]]:
+        """Start computing, as `segment`; on a GPU this returns while it still computes.
+
+        Args:
+            staged: From `stage`.
+
+        Returns:
+            A function that waits for the logits and raises what `segment` raises.
+        """
         with self._settings():
-            for rows, chips in self._groups(batch):
-                logits[rows] = self._run(chips)
+            parts = [(rows, self._send_back(self._run(chips))) for rows, chips in self._groups(staged)]
+            if self.device.type == "cuda":
+                make_event: Callable[[], Any] = torch.cuda.Event
+                arrived = make_event()
+                arrived.record()
+                return lambda: self._collect(len(staged), parts, arrived.synchronize)
+            return lambda: self._collect(len(staged), parts, lambda: None)
+
+    def _collect(
+        self, n: int, parts: list[tuple[NDArray[np.int64], Tensor]], wait: Callable[[], None]
+    ) -> NDArray[np.float32]:
+        """All rows' logits once they are here, checked."""
+        wait()
+        logits = np.empty((n, CELL_PX, CELL_PX), dtype=np.float32)
+        for rows, part in parts:
+            logits[rows] = part.numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteOutput(
                 f"{self.name} returned {int((~np.isfinite(logits)).sum())} values that are not finite",
@@ -244,22 +241,22 @@ class NetworkSegmenter:
             )
         return logits
 
-    def _groups(self, batch: ChipBatch) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
+    def _groups(self, staged: StagedChips) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
         """Chips with radar, then chips without, each with their rows in the batch."""
-        everything = np.arange(len(batch))
-        if batch.s1 is None or "S1GRD" not in self.spec.modalities:
-            has_radar: NDArray[np.bool_] = np.zeros(len(batch), dtype=np.bool_)
-        else:
-            has_radar = np.asarray(np.isfinite(batch.s1).any(axis=(1, 2, 3)))
-        chips = standardise(batch, self.normalisation, self.device)
+        everything = np.arange(len(staged))
+        has_radar = staged.has_radar & ("S1GRD" in self.spec.modalities)
+        chips = standardise(staged, self.normalisation, self.device)
         for rows, absent in ((everything[has_radar], False), (everything[~has_radar], True)):
             if len(rows):
-                at = torch.from_numpy(rows).to(self.device)
                 names = [name for name in self.spec.modalities if not (absent and name == "S1GRD")]
-                yield rows, {name: chips[name][at] for name in names}
+                if len(rows) == len(staged):
+                    yield rows, {name: chips[name] for name in names}
+                else:
+                    at = torch.from_numpy(rows).to(self.device)
+                    yield rows, {name: chips[name][at] for name in names}
 
-    def _run(self, chips: dict[str, Tensor]) -> NDArray[np.float32]:
-        """Batch after batch, halving the batch where a GPU's memory does not suffice."""
+    def _run(self, chips: dict[str, Tensor]) -> Tensor:
+        """Logits (N, H, W) float32 on the device, batch after batch; the batch is halved where a GPU's memory does not suffice."""
         n = chips["S2L2A"].shape[0]
         done: list[Tensor] = []
         start = 0
@@ -267,7 +264,7 @@ class NetworkSegmenter:
             stop = min(start + self._batch_size, n)
             part = {name: pad_batch(x[start:stop], self._batch_size) for name, x in chips.items()}
             try:
-                done.append(self._average_flips(part)[: stop - start].cpu())
+                done.append(self._average_flips(part)[: stop - start])
             except torch.cuda.OutOfMemoryError as error:
                 if self._batch_size == 1:
                     raise no_room() from error
@@ -275,7 +272,14 @@ class NetworkSegmenter:
                 torch.cuda.empty_cache()
                 continue
             start = stop
-        return torch.cat(done).numpy()
+        return torch.cat(done) if len(done) > 1 else done[0]
+
+    def _send_back(self, logits: Tensor) -> Tensor:
+        """Logits in host memory; from a GPU they are under way until the event after them."""
+        if self.device.type != "cuda":
+            return logits
+        host = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
+        return host.copy_(logits, non_blocking=True)
 
     def _average_flips(self, chips: dict[str, Tensor]) -> Tensor:
         """Mean logits (N, H, W) float32 over the four flips, or of the identity alone."""
@@ -297,6 +301,8 @@ class NetworkSegmenter:
         before = torch.get_num_threads()
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
+            if self.device.type == "cuda":
+                stack.enter_context(torch.cuda.device(self.device))
             if self.device.type == "cuda" and self.precision == "float32":
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             try:

@@ -34,9 +34,10 @@ from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, classify_water, encode_probability
 from cryosentinel_core.workflows.fetch import fetch
-from cryosentinel_core.workflows.segment import SKIPPED_BECAUSE, TileJob, stride_of
+from cryosentinel_core.workflows.segment import TileJob, stride_of
 from cryosentinel_core.workflows.segmenters import build_segmenter
 from cryosentinel_core.workflows.segmenting import segment_tiles
+from cryosentinel_core.workflows.stream import SKIPPED_BECAUSE
 
 
 @dataclass(frozen=True, kw_only=True)

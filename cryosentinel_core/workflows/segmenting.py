@@ -14,7 +14,7 @@ from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
 from cryosentinel_core.stopwatch import WorkDone
 from cryosentinel_core.workflows.jobs import run_jobs
-from cryosentinel_core.workflows.segment import TileJob, segment_tile
+from cryosentinel_core.workflows.segment import TileJob, segment_run, segment_tile
 
 
 def segment_tiles(todo: Sequence[TileJob], settings: PredictSettings, stride: int, reporter: Reporter) -> WorkDone:
@@ -30,11 +30,12 @@ def segment_tiles(todo: Sequence[TileJob], settings: PredictSettings, stride: in
         What it cost, all tiles together.
     """
     heard = _Progress(sum(len(windows_touching(job.cells, stride)) for job in todo), reporter)
-    workers = settings.workers if settings.model == WATER_INDEX else 1
+    if settings.scheduler is None and settings.model != WATER_INDEX:
+        return segment_run(todo, heard)
     # A callback does not travel to a cluster: there, whole tiles are what is heard of.
     work = segment_tile if settings.scheduler else partial(segment_tile, heard=heard)
     done = WorkDone()
-    for index, cost in run_jobs(work, todo, workers=workers, scheduler=settings.scheduler):
+    for index, cost in run_jobs(work, todo, workers=settings.workers, scheduler=settings.scheduler):
         done += cost
         if settings.scheduler:
             heard(len(windows_touching(todo[index].cells, stride)))

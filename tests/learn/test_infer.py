@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.errors import ModelError, NonFiniteOutput
 from cryosentinel_core.learn import infer, precision
-from cryosentinel_core.learn.infer import NetworkSegmenter, standardise
+from cryosentinel_core.learn.infer import NetworkSegmenter
 from cryosentinel_core.learn.model import load_network
 from cryosentinel_core.learn.precision import choose_precision, make_probe
+from cryosentinel_core.learn.staging import standardise
 from cryosentinel_core.learn.synthetic import make_random_weights
 from cryosentinel_core.model_spec import MODALITIES, PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
 from cryosentinel_core.segmenter import ChipBatch, Segmenter
