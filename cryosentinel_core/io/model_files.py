@@ -14,6 +14,7 @@ from cryosentinel_core.errors import ModelError
 from cryosentinel_core.model_spec import ModelSpec
 
 if TYPE_CHECKING:
+    from cryosentinel_core.learn.compiling import Compiling
     from cryosentinel_core.learn.infer import NetworkSegmenter
     from cryosentinel_core.learn.precision import Precision
 
@@ -125,7 +126,7 @@ def load_segmenter(
     tta: bool = True,
     weights: Literal["model", "ema"] = "model",
     threads: int | None = None,
-    compiled: bool = False,
+    compiling: Compiling = "off",
 ) -> NetworkSegmenter:
     """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
 
@@ -137,7 +138,7 @@ def load_segmenter(
         tta: Whether the logits of four flips are averaged.
         weights: `model`, or `ema` for the moving average that a checkpoint may hold.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
-        compiled: Whether `torch.compile` runs at the first call.
+        compiling: `on`, `off` or `auto`: whether the network is compiled for a job.
 
     Raises:
         CheckpointError: If the file is damaged, unsafe or of another network.
@@ -159,7 +160,7 @@ def load_segmenter(
         batch_size=batch_size,
         tta=tta,
         threads=threads,
-        compiled=compiled,
+        compiling=compiling,
     )
 
 

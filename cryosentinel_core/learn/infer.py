@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cryosentinel_core.errors import ModelError, NonFiniteOutput
 from cryosentinel_core.learn.batching import CPU_BATCH, FIRST_BATCH, find_batch_size, largest_batch, no_room
+from cryosentinel_core.learn.compiling import Compiling, pays_to_compile
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
 from cryosentinel_core.learn.precision import Precision, choose_precision, make_probe, store_in_bf16
 from cryosentinel_core.learn.staging import StagedChips, stage_chips, standardise
@@ -55,7 +56,8 @@ class NetworkSegmenter:
         batch_size: Chips per forward pass; None for 4 on a CPU, and on a GPU for what `prepare_for` finds.
         tta: Whether the logits of four flips are averaged.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
-        compiled: Whether `torch.compile` runs at the first call (tens of seconds, for large jobs on a GPU).
+        compiling: Whether `prepare_for` has the network compiled by `torch.compile` (minutes, for large jobs on a GPU):
+            `on`, `off`, or `auto` (on a GPU where `pays_to_compile`).
 
     Raises:
         ModelError: If the device is not there or a number is out of range.
@@ -74,7 +76,7 @@ class NetworkSegmenter:
         batch_size: int | None = CPU_BATCH,
         tta: bool = True,
         threads: int | None = None,
-        compiled: bool = False,
+        compiling: Compiling = "off",
     ) -> None:
         if (batch_size is not None and batch_size < 1) or (threads is not None and threads < 1):
             raise ModelError(f"batch size {batch_size} and threads {threads} must be at least 1")
@@ -95,9 +97,8 @@ class NetworkSegmenter:
         )
         if self.precision == "bf16":
             store_in_bf16(self.network)
-        self._call: Callable[[dict[str, Tensor]], Tensor] = (
-            torch.compile(self.network, dynamic=False) if compiled else self.network
-        )
+        self._compiling = "off" if compiling == "auto" and self.device.type != "cuda" else compiling
+        self._call: Callable[[dict[str, Tensor]], Tensor] = self.network
 
     @property
     def name(self) -> str:
@@ -142,19 +143,43 @@ class NetworkSegmenter:
         return self._recipe
 
     def prepare_for(self, n_windows: int) -> None:
-        """Settle what depends on the size of the job: with an automatic batch size on a GPU, the batch that is fastest.
+        """Settle what depends on the size of the job: an automatic batch size on a GPU, and whether to compile.
 
-        A batch size found before is kept, unless the job was what bounded it and this one is larger.
+        A batch size found before is kept, unless the job was what bounded it and this one is larger; what is compiled
+        stays so.
 
         Args:
             n_windows: That will be asked for.
 
         Raises:
-            ModelError: If not even one window fits the GPU's memory.
+            ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
         """
+        if self.is_compiled:
+            return
         most = largest_batch(n_windows)
         if self._finds_batch and self._tried_to < most and (self._tried_to in (0, self._batch_size)):
             self._batch_size, self._tried_to = find_batch_size(self._measure_rate, most), most
+        if self._compiling == "on" or (
+            self._compiling == "auto" and pays_to_compile(n_windows, self._measure_rate(self._batch_size))
+        ):
+            self._compile()
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether windows go through a compiled network."""
+        return self._call is not self.network
+
+    def _compile(self) -> None:
+        """Compile for the batch size, and try it; where that fails and nobody insists, all stays as it was."""
+        self._call = torch.compile(self.network, dynamic=False)
+        try:
+            self._measure_rate(self._batch_size)
+        except RuntimeError as error:
+            self._call = self.network
+            if self._compiling == "on":
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ModelError(f"torch.compile failed: {first[:200]}", "use --compile off") from error
+            self._compiling = "off"
 
     def _measure_rate(self, n: int) -> float:
         """Windows a second in batches of `n`, flips and all, the second of two passes over chips of noise."""
@@ -172,12 +197,13 @@ class NetworkSegmenter:
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """Device, precision, batch size, flips and threads, as they are now."""
+        """Device, precision, batch size, compiling, flips and threads, as they are now."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         return {
             "device": name,
             "precision": self.precision,
             "batch_size": self._batch_size,
+            "is_compiled": self.is_compiled,
             "n_flips": len(FLIPS) if self.tta else 1,
             "threads": self.threads or torch.get_num_threads(),
         }

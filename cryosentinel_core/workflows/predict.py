@@ -191,6 +191,8 @@ def _plan_year(
         "segmenter_digest": segmenter.digest,
         "overlap": settings.overlap if segmenter.blended else 0,
     }
+    if settings.min_elevation_m is not None:
+        plain["min_elevation_m"] = settings.min_elevation_m
     jobs = []
     for tile, cells in group_cells(area.core, settings.tile_cells).items():
         parents = _parents_of(cells, records, fetching.tile_cells)
@@ -395,7 +397,8 @@ def _find_lakes(
     found = []
     for epsg in zones:
         cells = [cell for job in plan.jobs if job.tile.epsg == epsg for cell in job.cells]
-        readers = lake_readers(plan.folder / f"logit_{epsg}.tif", plan.stack, epsg, cells, tile_cells)
+        logit_path = plan.folder / f"logit_{epsg}.tif"
+        readers = lake_readers(logit_path, plan.stack, cells, tile_cells, settings.min_elevation_m)
         found.append(
             extract_lakes(
                 readers,
@@ -409,8 +412,10 @@ def _find_lakes(
     return merge_zones(found)
 
 
-def lake_readers(logit_path: Path, stack: Path, epsg: int, cells: list[Cell], tile_cells: int) -> LakeReaders:
-    """Readers of one zone's rasters, pixels under snow, ice or terrain shadow counting as unobserved."""
+def lake_readers(
+    logit_path: Path, stack: Path, cells: list[Cell], tile_cells: int, min_elevation_m: float | None
+) -> LakeReaders:
+    """Readers of one zone's rasters: snow, ice and terrain shadow count as unobserved, low ground passed over as not processed."""
 
     def read(layer: StackLayer, grid: Grid) -> Any:
         return read_layer(stack, layer, grid, tile_cells=tile_cells)
@@ -421,7 +426,14 @@ def lake_readers(logit_path: Path, stack: Path, epsg: int, cells: list[Cell], ti
 
     return LakeReaders(
         logits=read_logits,
-        processed=lambda grid: mask_of_cells(cells, grid),
+    def read_processed(grid: Grid) -> NDArray[np.bool_]:
+        mask = mask_of_cells(cells, grid)
+        if min_elevation_m is not None:
+            missing = read_part(logit_path, grid, LOGIT_NODATA) == LOGIT_NODATA
+            mask &= ~(missing & (read("dem", grid)[0] < min_elevation_m))
+        return mask
+
+        processed=read_processed,
         dem=lambda grid: read("dem", grid)[0],
         counts=lambda grid: read("clear", grid),
         dates=lambda grid: read("dates", grid),

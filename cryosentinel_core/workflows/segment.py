@@ -59,7 +59,12 @@ class TileJob:
     @property
     def ground(self) -> Ground:
         """What there is to segment."""
-        return Ground(stack=self.stack, stack_tile_cells=self.stack_tile_cells, cells=self.cells)
+        return Ground(
+            stack=self.stack,
+            stack_tile_cells=self.stack_tile_cells,
+            cells=self.cells,
+            min_elevation_m=self.settings.min_elevation_m,
+        )
 
     @property
     def is_done(self) -> bool:

@@ -23,6 +23,7 @@ def build_segmenter(settings: PredictSettings) -> Segmenter:
         settings.tta,
         settings.weights,
         settings.threads,
+        settings.compiling,
     )
 
 
@@ -44,6 +45,7 @@ def _build(
 
     return load_segmenter(
         resolve_model(model),
+    compiling: Literal["auto", "on", "off"],
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -51,3 +53,4 @@ def _build(
         weights=weights,
         threads=threads,
     )
+        compiling=compiling,

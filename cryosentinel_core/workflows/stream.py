@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosentinel_core.io.stack import read_stack
-from cryosentinel_core.lattice import Cell, hull_of_cells, mask_of_cells, windows_touching
+from cryosentinel_core.lattice import Cell, Grid, hull_of_cells, mask_of_cells, windows_touching
 from cryosentinel_core.scene import Stack
 from cryosentinel_core.segmenter import ChipBatch, Engine, Segmenter
 from cryosentinel_core.stopwatch import Stopwatch
@@ -38,7 +38,7 @@ from cryosentinel_core.workflows.ahead import ahead
 STRIP_PX: Final = 5 * CELL_PX
 """Rows of windows held in memory together."""
 
-SKIPPED_BECAUSE: Final = ("unobserved",)
+SKIPPED_BECAUSE: Final = ("unobserved", "below_elevation")
 """Why a window is not segmented; each has its count `n_<reason>` in a tile's record."""
 
 Heard = Callable[[int], None]
@@ -56,11 +56,13 @@ class Ground:
         stack: Folder of the year's stack.
         stack_tile_cells: Cells along a tile of that stack.
         cells: Of one zone; every window that touches one is segmented.
+        min_elevation_m: Windows whose heights all lie below are passed over; None for no limit.
     """
 
     stack: Path
     stack_tile_cells: int
     cells: tuple[Cell, ...]
+    min_elevation_m: float | None = None
 
 
 class TileSum:
@@ -68,15 +70,15 @@ class TileSum:
 
     Attributes:
         number: Of the ground in the stream.
+        ground: What is segmented.
         hull: The pixels.
         counts: `n_windows`, and `n_<reason>` of those passed over.
     """
 
     def __init__(self, number: int, ground: Ground, segmenter: Segmenter) -> None:
-        self.number = number
+        self.number, self.ground = number, ground
         self.hull = hull_of_cells(ground.cells)
         self.counts = {"n_windows": 0, **{f"n_{reason}": 0 for reason in SKIPPED_BECAUSE}}
-        self._cells = ground.cells
         self._size_px, self._blended = segmenter.window_px, segmenter.blended
         self._valid = np.zeros(self.hull.shape, dtype=bool)
         self._canvas: LogitCanvas | None = None
@@ -97,7 +99,7 @@ class TileSum:
         """(H, W) int16 stored logits on the hull, nodata outside the cells, where nothing was observed and where no window came."""
         nothing = np.full((1, 1), np.nan, dtype=np.float32)
         mean = np.broadcast_to(nothing, self.hull.shape) if self._canvas is None else self._canvas.mean()
-        return encode_logits(mean, self._valid & mask_of_cells(self._cells, self.hull))
+        return encode_logits(mean, self._valid & mask_of_cells(self.ground.cells, self.hull))
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ class TileStream:
             strip.tile.see(strip.stack)
             wanted = []
             for address in strip.addresses:
-                reason = _reason_to_skip(strip.stack, address, self._segmenter.window_px)
+                window = window_grid(strip.stack.grid.epsg, address, self._segmenter.window_px)
+                reason = _reason_to_skip(strip.stack, window, strip.tile.ground.min_elevation_m)
                 strip.tile.counts["n_windows" if reason is None else f"n_{reason}"] += 1
                 if reason is None:
                     wanted.append(address)
@@ -241,7 +244,14 @@ def _strips(addresses: list[Address]) -> Iterator[list[Address]]:
         yield list(run)
 
 
-def _reason_to_skip(stack: Stack, address: Address, size_px: int) -> str | None:
-    """Why a window need not be segmented, as in `SKIPPED_BECAUSE`; None if it must."""
-    rows, cols = window_grid(stack.grid.epsg, address, size_px).slices_in(stack.grid)
-    return None if stack.s2[:, rows, cols].any() else "unobserved"
+def _reason_to_skip(stack: Stack, window: Grid, min_elevation_m: float | None) -> str | None:
+    """Why a window need not be segmented, as in `SKIPPED_BECAUSE`; None if it must. Unknown heights are not low ones."""
+    rows, cols = window.slices_in(stack.grid)
+    if not stack.s2[:, rows, cols].any():
+        return "unobserved"
+    if min_elevation_m is not None:
+        heights = stack.dem[rows, cols]
+        known = heights[np.isfinite(heights)]
+        if known.size and known.max() < min_elevation_m:
+            return "below_elevation"
+    return None

@@ -236,6 +236,60 @@ def test_an_automatic_batch_is_the_largest_that_fits(
     assert segmenter.conditions["batch_size"] == 2
 
 
+def test_compiling_is_weighed_against_the_job(
+    weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten windows a second: 60 s of compiling pay from 4,000 windows on, if they save 15 %."""
+    calls: list[int] = []
+
+    def fake_compile(network: Any, *, dynamic: bool) -> Any:
+        assert not dynamic
+
+        def call(chips: dict[str, torch.Tensor]) -> torch.Tensor:
+            calls.append(len(chips["DEM"]))
+            return chips["DEM"][:, 0]
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", fake_compile)
+    segmenter = make_segmenter(weights, compiling="auto")
+    segmenter.prepare_for(10**9)
+    assert not segmenter.is_compiled, "never by itself on a CPU"
+    segmenter._compiling = "auto"
+    with monkeypatch.context() as patch:
+        patch.setattr(segmenter, "_measure_rate", lambda n: 10.0)
+        segmenter.prepare_for(3_999)
+        assert not segmenter.is_compiled
+        segmenter.prepare_for(4_001)
+    assert segmenter.is_compiled
+    assert segmenter.conditions["is_compiled"]
+    digest = segmenter.digest
+    segmenter.segment(make_batch(2))
+    assert calls == [3], "through the compiled network, in whole batches"
+    asked = make_segmenter(weights, compiling="on")
+    asked.prepare_for(1)
+    assert asked.is_compiled
+    assert asked.digest == digest == make_segmenter(weights).digest
+
+
+def test_compiling_that_fails(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(network: Any, *, dynamic: bool) -> Any:
+        def call(chips: dict[str, torch.Tensor]) -> torch.Tensor:
+            raise RuntimeError("no compiler\nand much more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(ModelError, match="no compiler"):
+        make_segmenter(weights, compiling="on").prepare_for(1)
+    segmenter = make_segmenter(weights)
+    segmenter._compiling = "auto"
+    monkeypatch.setattr(infer, "pays_to_compile", lambda n_windows, rate: True)
+    segmenter.prepare_for(1)
+    assert not segmenter.is_compiled
+    assert np.isfinite(segmenter.segment(make_batch(1))).all()
+
+
 def test_bf16_errs_no_more_than_the_published_decoder_in_bf16(weights: dict[str, torch.Tensor]) -> None:
     batch = make_batch(2)
     segmenter = make_segmenter(weights)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cryosentinel_core.area import Area
 from cryosentinel_core.io.area import load_area
+from cryosentinel_core.io.mosaic import read_part
+from cryosentinel_core.io.stack import read_layer
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
-from cryosentinel_core.workflows.predict import PredictSummary, predict
+from cryosentinel_core.units import LOGIT_NODATA
+from cryosentinel_core.water_mask import WATER_UNOBSERVED
+from cryosentinel_core.workflows.predict import PredictSummary, lake_readers, predict
 
 
 def run(catalogue: Path, root: Path, area: Area, **changes: float) -> PredictSummary:
@@ -61,3 +66,36 @@ def test_kept_tiles_cost_nothing(catalogue_and_root: tuple[Path, Path]) -> None:
     assert record["engine"]["n_windows"] == 0
     assert record["engine"]["windows_per_second"] is None
     assert record["n_windows"] == before["n_windows"], "windows of the result, whichever run made them"
+
+
+def test_low_ground_is_unobserved_and_part_of_the_digest(catalogue_and_root: tuple[Path, Path]) -> None:
+    catalogue, root = catalogue_and_root
+    area = load_area(str(catalogue / "aoi.geojson"))
+    year = run(catalogue, root, area).years[0]
+    plain = json.loads((year.folder / "run.json").read_text())
+    assert "min_elevation_m" not in plain["settings"], "off unless asked for"
+    (stack,) = year.folder.parent.glob("stack-*")
+    cells = [cell for cell in area.core if cell.epsg == area.zones[0].epsg]
+    highest = {cell: read_layer(stack, "dem", cell.grid, tile_cells=2).max() for cell in cells}
+    limit = float(np.median(list(highest.values())))
+    low = [cell for cell in cells if highest[cell] < limit]
+    above = run(catalogue, root, area, min_elevation_m=limit).years[0]
+    record = json.loads((above.folder / "run.json").read_text())
+    assert not above.is_reused
+    assert record["settings"]["min_elevation_m"] == limit
+    assert record["digest"] != plain["digest"]
+    assert record["n_windows_skipped"]["below_elevation"] == len(low) > 0
+    assert record["n_windows"] == plain["n_windows"] - len(low)
+    assert above.observed_share < year.observed_share
+    epsg = cells[0].epsg
+    for cell in low:
+        assert (read_part(above.folder / f"water_{epsg}.tif", cell.grid, 0) == WATER_UNOBSERVED).all()
+    readers = lake_readers(above.folder / f"logit_{epsg}.tif", stack, cells, 2, limit)
+    assert not readers.processed(low[0].grid).any(), "a lake cut here touches the edge of the processed ground"
+    high = next(cell for cell in cells if highest[cell] > limit)
+    logits = read_part(above.folder / f"logit_{epsg}.tif", high.grid, LOGIT_NODATA)
+    np.testing.assert_array_equal(
+        readers.processed(high.grid),
+        (logits != LOGIT_NODATA) | (read_layer(stack, "dem", high.grid, tile_cells=2)[0] >= limit),
+    )
+    assert lake_readers(above.folder / f"logit_{epsg}.tif", stack, cells, 2, None).processed(low[0].grid).all()

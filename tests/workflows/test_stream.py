@@ -201,3 +201,38 @@ def test_a_run_over_tiles(stack: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert 0 < again.n_windows < done.n_windows
     assert (jobs[0].part.stat().st_mtime_ns, jobs[1].part.read_bytes()) == before
     assert segment_run(jobs).engine == {}
+
+
+def test_low_windows_are_passed_over(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heights rise by 100 m a row of cells, southwards: 4,000 m in row 0, 4,200 m in row 2 of the stack."""
+    whole = one_by_one(stack, WANTED, 112)
+    ground = Ground(stack=stack, stack_tile_cells=2, cells=tuple(WANTED), min_elevation_m=4250.0)
+    (tile,) = TileStream(FakeNetwork(), 112, Stopwatch()).run([ground])
+    logits = tile.encode()
+    top = hull_of_cells(cells_of(6, 3)).row
+    row_of = (tile.hull.row + np.arange(tile.hull.height) - top) / 224
+    # Windows start each half cell; those that end above row 3 lie wholly below 4,250 m.
+    assert (logits[row_of < 2.5] == LOGIT_NODATA).all(), "no window covers it: unobserved, not land"
+    np.testing.assert_array_equal(logits[row_of >= 3], whole[row_of >= 3])
+    fringe = (row_of >= 2.5) & (row_of < 3)
+    assert ((logits[fringe] != LOGIT_NODATA) == (whole[fringe] != LOGIT_NODATA)).all()
+    assert (logits[fringe] != whole[fringe]).any(), "blended of fewer windows"
+    n_low = sum(address[0] + 224 <= top + 3 * 224 for address in windows_touching(WANTED, 112))
+    n_blank = segment_cells(stack, 2, tuple(WANTED), FakeNetwork(), 112)[1]["n_unobserved"]
+    assert tile.counts["n_below_elevation"] == n_low - n_blank > 0
+    assert tile.counts["n_unobserved"] == n_blank, "what was not seen is counted as such, however low"
+    monkeypatch.setattr(segment, "build_segmenter", lambda settings: FakeNetwork())
+    for job in make_jobs(stack, tmp_path, WANTED, min_elevation_m=4250.0):
+        segment_run([job])
+        grid = hull_of_cells(job.cells)
+        np.testing.assert_array_equal(read_part(job.part, grid, 0), logits[grid.slices_in(tile.hull)])
+
+
+def test_a_limit_between_heights_and_unknown_heights(tmp_path: Path) -> None:
+    cells = cells_of(2, 2)
+    stack = write_made_stack(tmp_path / "stack", cells, height_m=float("nan"))
+    for height, found in ((float("nan"), 1), (1000.0, 0), (1200.0, 1)):
+        stack = write_made_stack(tmp_path / str(height), cells, height_m=height)
+        ground = Ground(stack=stack, stack_tile_cells=2, cells=(cells[0],), min_elevation_m=1200.0)
+        (tile,) = TileStream(FakeNetwork(), 224, Stopwatch()).run([ground])
+        assert tile.counts["n_windows"] == found, height
