@@ -127,7 +127,7 @@ class Engine(Protocol):
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """Plain data: `device`, `precision`, `batch_size` and the like, as they are now."""
+        """Plain data: `device`, `precision` (as settings take it), `batch_size` and the like, as they are now."""
         ...
 
     @property

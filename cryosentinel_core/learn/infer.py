@@ -364,3 +364,9 @@ def choose_device(device: str) -> torch.device:
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ModelError(f"device {device!r} was asked for, and there is no GPU", "use --device auto or cpu")
     return chosen
+
+
+def list_devices(device: str) -> list[str]:
+    """Every GPU by its number where `auto` or `cuda` finds several; else the device as it is called."""
+    n_cards = torch.cuda.device_count() if device in ("auto", "cuda") and torch.cuda.is_available() else 0
+    return [f"cuda:{number}" for number in range(n_cards)] if n_cards > 1 else [device]

@@ -34,8 +34,8 @@ from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, classify_water, encode_probability
 from cryosentinel_core.workflows.fetch import fetch
-from cryosentinel_core.workflows.segment import TileJob, stride_of
-from cryosentinel_core.workflows.segmenters import build_segmenter
+from cryosentinel_core.workflows.segment import TileJob
+from cryosentinel_core.workflows.segmenters import build_segmenter, devices_of
 from cryosentinel_core.workflows.segmenting import segment_tiles
 from cryosentinel_core.workflows.stream import SKIPPED_BECAUSE
 
@@ -157,7 +157,7 @@ def predict(
         _plan_year(workspace, area, year, fetched.stacks[year], fetched.recipe, segmenter, settings, fetching, warnings)
         for year in years
     ]
-    engine = _segment(plans, settings, stride_of(segmenter, settings), reporter)
+    engine = _segment(plans, segmenter, settings, reporter)
     results = []
     for number, plan in enumerate(plans):
         reporter.progress("lakes", number, len(plans))
@@ -254,7 +254,9 @@ def _parents_of(cells: tuple[Cell, ...], records: dict[str, dict[str, Any]], til
     return {name: str(records[name]["digest"]) for name in names if name in records}
 
 
-def _segment(plans: list[_YearPlan], settings: PredictSettings, stride: int, reporter: Reporter) -> dict[str, Any]:
+def _segment(
+    plans: list[_YearPlan], segmenter: Segmenter, settings: PredictSettings, reporter: Reporter
+) -> dict[str, Any]:
     """Run the jobs that are not done, of all years together; what it cost, as plain data."""
     jobs = [job for plan in plans for job in plan.jobs]
     todo = [job for job in jobs if not job.is_done]
@@ -263,7 +265,7 @@ def _segment(plans: list[_YearPlan], settings: PredictSettings, stride: int, rep
     for plan in plans:
         remove_leftovers(plan.folder)
     began = time.perf_counter()
-    work = segment_tiles(todo, settings, stride, reporter)
+    work = segment_tiles(todo, segmenter, settings, reporter, devices_of(settings))
     return {"n_tiles": len(todo), "n_tiles_kept": len(jobs) - len(todo), **work.as_dict(time.perf_counter() - began)}
 
 
@@ -424,8 +426,6 @@ def lake_readers(
         stored = read_part(logit_path, grid, LOGIT_NODATA)
         return np.where(read("class", grid)[0] == int(Condition.CLEAR), stored, np.int16(LOGIT_NODATA)).astype(np.int16)
 
-    return LakeReaders(
-        logits=read_logits,
     def read_processed(grid: Grid) -> NDArray[np.bool_]:
         mask = mask_of_cells(cells, grid)
         if min_elevation_m is not None:
@@ -433,6 +433,8 @@ def lake_readers(
             mask &= ~(missing & (read("dem", grid)[0] < min_elevation_m))
         return mask
 
+    return LakeReaders(
+        logits=read_logits,
         processed=read_processed,
         dem=lambda grid: read("dem", grid)[0],
         counts=lambda grid: read("clear", grid),

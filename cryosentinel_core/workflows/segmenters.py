@@ -27,6 +27,15 @@ def build_segmenter(settings: PredictSettings) -> Segmenter:
     )
 
 
+def devices_of(settings: PredictSettings) -> list[str]:
+    """The devices of this machine that some settings mean, one process each where there are several; none for the water index."""
+    if settings.model == WATER_INDEX:
+        return []
+    from cryosentinel_core.learn.infer import list_devices
+
+    return list_devices(settings.device)
+
+
 @lru_cache(maxsize=2)
 def _build(
     model: str,
@@ -36,6 +45,7 @@ def _build(
     tta: bool,
     weights: Literal["model", "ema"],
     threads: int,
+    compiling: Literal["auto", "on", "off"],
 ) -> Segmenter:
     if model == WATER_INDEX:
         from cryosentinel_core.water_index import WaterIndex
@@ -45,12 +55,11 @@ def _build(
 
     return load_segmenter(
         resolve_model(model),
-    compiling: Literal["auto", "on", "off"],
         device=device,
         precision=precision,
         batch_size=batch_size,
         tta=tta,
         weights=weights,
         threads=threads,
-    )
         compiling=compiling,
+    )
