@@ -29,7 +29,8 @@ CONFIG_KEYS: Final[dict[str, str]] = {
     "season": "season", "max_cloud": "max_cloud", "composite": "composite", "radar_filter": "radar_filter",
     "allow_mixed": "allow_mixed", "workers": "workers", "scheduler": "scheduler", "model": "model",
     "threshold": "threshold", "overlap": "overlap", "tta": "tta", "device": "device", "precision": "precision",
-    "batch_size": "batch_size", "min_area": "min_area", "weights": "weights", "confidence": "confidence",
+    "batch_size": "batch_size", "min_area": "min_area", "min_elevation": "min_elevation", "compile": "compiling",
+    "weights": "weights", "confidence": "confidence",
     "min_observed": "min_observed", "watch": "watch", "yes": "yes",
 }  # fmt: skip
 """Keys that a settings file may hold -> the parameter that they set."""
@@ -145,8 +146,12 @@ predict_options = compose(
     click.option("--precision", type=click.Choice(["auto", "float32", "bf16"]), default="auto", show_default=True,
                  help="Of the network's arithmetic."),
     click.option("--batch-size", default="auto", show_default=True, metavar="auto or N", help="Windows per pass."),
+    click.option("--compile", "compiling", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
+                 help="Compile the network first; auto does so for large jobs on a GPU."),
     click.option("--min-area", type=click.FloatRange(0, min_open=True), default=5000.0, show_default=True, metavar="M2",
                  help="Smallest lake in the tables, m2."),
+    click.option("--min-elevation", type=float, metavar="METRES", show_default="no limit",
+                 help="Pass over windows that lie wholly below; their ground stays unobserved."),
     click.option("--weights", type=click.Choice(["model", "ema"]), default="model", show_default=True,
                  help="Which copy in the checkpoint: the model's, or the moving average."),
 )  # fmt: skip
@@ -180,13 +185,15 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
     except ValueError:
         raise click.BadParameter(f"{batch!r} is neither auto nor a number", param_hint="--batch-size") from None
     picked = {
-        name: values[name] for name in ("threshold", "tta", "device", "precision", "weights", "workers", "scheduler")
+        name: values[name]
+        for name in ("threshold", "tta", "device", "precision", "weights", "workers", "scheduler", "compiling")
     }
     picked |= {
         "model": values["model"] or DEFAULT_MODEL,
         "overlap": float(values["overlap"]),
         "batch_size": batch_size,
         "min_area_m2": values["min_area"],
+        "min_elevation_m": values["min_elevation"],
         "tile_cells": int(values.get("tile_cells", 10)),
     }
     return build_settings(PredictSettings, picked)
@@ -210,7 +217,7 @@ def build_settings(kind: type[S], values: dict[str, Any]) -> S:
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
             f"{field} is {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}",
-            f"see the flag --{field.replace('_', '-').removesuffix('-m2')} in --help",
+            f"see the flag --{field.replace('_', '-').removesuffix('-m2').removesuffix('-m')} in --help",
         ) from None
 
 

@@ -111,6 +111,8 @@ def _check_chips_flags(chips: Path, regions: tuple[str, ...], years: tuple[int, 
     """
     if _is_said("aoi"):
         raise click.UsageError("--chips takes no --aoi: each chip brings its own place")
+    if _is_said("min_elevation"):
+        raise click.UsageError("--min-elevation goes with an area: every chip is mapped")
     from cryosentinel_core.io.shards import find_shards
 
     if (regions or years) and not find_shards(chips):

@@ -6,8 +6,9 @@ one thing to it. Neighbours: `windows` cuts the chips and blends the logits; `wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -114,4 +115,34 @@ class Segmenter(Protocol):
         Returns:
             (N, window_px, window_px) float32, finite; the natural logarithm of the odds of water.
         """
+        ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What a segmenter that computes on a device offers besides; none of it changes an answer by more than rounding.
+
+    `begin(stage(batch))()` is `segment(batch)`, in three steps that may run side by side for three batches.
+    """
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Plain data: `device`, `precision` (as settings take it), `batch_size` and the like, as they are now."""
+        ...
+
+    @property
+    def peak_device_mib(self) -> float | None:
+        """Most memory of the device that was taken, MiB; None if it shares the host's."""
+        ...
+
+    def stage(self, batch: ChipBatch) -> Any:
+        """A batch on its way to the device; may run in another thread while the device computes."""
+        ...
+
+    def begin(self, staged: Any) -> Callable[[], NDArray[np.float32]]:
+        """Start computing; the returned function waits for the logits (N, window_px, window_px) float32, finite."""
+        ...
+
+    def prepare_for(self, n_windows: int) -> None:
+        """Settle what depends on the size of the job, as the batch size; called before its first window."""
         ...

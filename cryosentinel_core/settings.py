@@ -98,8 +98,10 @@ class PredictSettings(_Frozen):
         precision: `auto`, `float32` or `bf16`.
         batch_size: Windows per call, or None for automatic.
         min_area_m2: Smallest lake in the table.
+        min_elevation_m: Windows whose heights all lie below are not segmented and stay unobserved; None for no limit.
         workers: Tiles at work side by side (water index only; a network has one process).
         threads: Threads of one network process on the CPU.
+        compiling: Whether the network is compiled: `on`, `off`, or `auto` for large jobs on a GPU.
         weights: `model`, or `ema` for the averaged copy that a checkpoint may hold.
         scheduler: Address of a dask.distributed scheduler, or None.
         tile_cells: Cells along a tile of work; never changes a result.
@@ -113,8 +115,10 @@ class PredictSettings(_Frozen):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     batch_size: int | None = Field(default=None, ge=1)
     min_area_m2: float = Field(default=MIN_AREA_M2, gt=0)
+    min_elevation_m: float | None = Field(default=None, allow_inf_nan=False)
     workers: int = Field(default=2, ge=1, le=256)
     threads: int = Field(default=2, ge=1)
+    compiling: Literal["auto", "on", "off"] = "auto"
     weights: Literal["model", "ema"] = "model"
     scheduler: str | None = None
     tile_cells: Literal[1, 2, 5, 10] = TILE_CELLS

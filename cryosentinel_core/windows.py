@@ -7,7 +7,7 @@ sum is the same however the work is cut. Neighbours: `segmenter` says what a chi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,27 +61,58 @@ def cut_chips(stack: Stack, addresses: Sequence[tuple[int, int]], size_px: int, 
     if not addresses:
         raise InputError("no windows to cut")
     places = [window_grid(stack.grid.epsg, address, size_px, halo_px).slices_in(stack.grid) for address in addresses]
-    clear, water, snow, shadow = (stack.counts[index].astype(np.float32) for index in range(4))
+
+    def gather(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        return np.stack([array[..., rows, cols] for rows, cols in places])
+
+    s2, dem = gather(stack.s2), gather(stack.dem[None])
+    counts = gather(stack.counts[:4]).astype(np.float32)
+    clear, water, snow, shadow = (counts[:, index] for index in range(4))
     judged = clear + snow
     usable = judged + shadow
     with np.errstate(divide="ignore", invalid="ignore"):
         snow_share = np.where(judged > 0, snow / judged, np.float32(0))
         shadow_share = np.where(usable > 0, shadow / usable, np.float32(0))
         water_share = np.where(clear > 0, water / clear, np.float32(np.nan))
-    valid = stack.valid
-
-    def gather(array: NDArray[np.generic]) -> NDArray[np.generic]:
-        return np.stack([array[..., rows, cols] for rows, cols in places])
-
     return ChipBatch(
-        s2=gather(stack.s2),  # type: ignore[arg-type]
+        s2=s2,  # type: ignore[arg-type]
         s1=None if stack.s1 is None else gather(stack.s1),  # type: ignore[arg-type]
-        dem=gather(stack.dem[None]),  # type: ignore[arg-type]
-        valid=gather(valid),  # type: ignore[arg-type]
-        shadow=gather(shadow_share.astype(np.float32)),  # type: ignore[arg-type]
-        snow=gather(snow_share.astype(np.float32)),  # type: ignore[arg-type]
-        water=gather(water_share.astype(np.float32)),  # type: ignore[arg-type]
+        dem=dem,  # type: ignore[arg-type]
+        valid=np.asarray((s2 != 0).any(axis=1) & np.isfinite(dem[:, 0])),
+        shadow=shadow_share.astype(np.float32),
+        snow=snow_share.astype(np.float32),
+        water=water_share.astype(np.float32),
         addresses=np.asarray(addresses, dtype=np.int64),
+    )
+
+
+def join_batches(batches: Sequence[ChipBatch]) -> ChipBatch:
+    """One batch of several, in order; chips without radar get NaN beside others that have some.
+
+    Args:
+        batches: Of chips of one size; at least one.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    radar = None
+    if any(batch.s1 is not None for batch in batches):
+        radar = np.concatenate(
+            [
+                np.full((len(batch), 2, *batch.s2.shape[-2:]), np.nan, dtype=np.float32)
+                if batch.s1 is None
+                else batch.s1
+                for batch in batches
+            ]
+        )
+    return ChipBatch(
+        s2=np.concatenate([batch.s2 for batch in batches]),
+        s1=radar,
+        dem=np.concatenate([batch.dem for batch in batches]),
+        valid=np.concatenate([batch.valid for batch in batches]),
+        shadow=np.concatenate([batch.shadow for batch in batches]),
+        snow=np.concatenate([batch.snow for batch in batches]),
+        water=np.concatenate([batch.water for batch in batches]),
+        addresses=np.concatenate([batch.addresses for batch in batches]),
     )
 
 
@@ -126,12 +157,6 @@ def pad_halo(batch: ChipBatch, halo_px: int) -> ChipBatch:
         water=pad(batch.water, np.nan),  # type: ignore[arg-type]
         addresses=batch.addresses,
     )
-
-
-def batches_of(addresses: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[tuple[int, int]]]:
-    """Addresses in runs of `size`, in order; the last may be shorter."""
-    for start in range(0, len(addresses), size):
-        yield addresses[start : start + size]
 
 
 class LogitCanvas:

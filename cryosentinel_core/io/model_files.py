@@ -14,7 +14,9 @@ from cryosentinel_core.errors import ModelError
 from cryosentinel_core.model_spec import ModelSpec
 
 if TYPE_CHECKING:
-    from cryosentinel_core.learn.infer import NetworkSegmenter, Precision
+    from cryosentinel_core.learn.compiling import Compiling
+    from cryosentinel_core.learn.infer import NetworkSegmenter
+    from cryosentinel_core.learn.precision import Precision
 
 HUB_PREFIX: Final = "hf://"
 _ELSE: Final = "without a network use --model FILE (a .ckpt or .safetensors), or --model water-index, which needs none"
@@ -120,11 +122,11 @@ def load_segmenter(
     *,
     device: str = "auto",
     precision: Precision = "auto",
-    batch_size: int = 4,
+    batch_size: int | None = 4,
     tta: bool = True,
     weights: Literal["model", "ema"] = "model",
     threads: int | None = None,
-    compiled: bool = False,
+    compiling: Compiling = "off",
 ) -> NetworkSegmenter:
     """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
 
@@ -132,11 +134,11 @@ def load_segmenter(
         path: A `.ckpt` or `.safetensors` file.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `float32` or `bf16`.
-        batch_size: Chips per forward pass.
+        batch_size: Chips per forward pass; None to choose by device and job.
         tta: Whether the logits of four flips are averaged.
         weights: `model`, or `ema` for the moving average that a checkpoint may hold.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
-        compiled: Whether `torch.compile` runs at the first call.
+        compiling: `on`, `off` or `auto`: whether the network is compiled for a job.
 
     Raises:
         CheckpointError: If the file is damaged, unsafe or of another network.
@@ -158,7 +160,7 @@ def load_segmenter(
         batch_size=batch_size,
         tta=tta,
         threads=threads,
-        compiled=compiled,
+        compiling=compiling,
     )
 
 

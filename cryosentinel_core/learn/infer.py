@@ -8,67 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cryosentinel_core.errors import ModelError, NonFiniteOutput
+from cryosentinel_core.learn.batching import CPU_BATCH, FIRST_BATCH, find_batch_size, largest_batch, no_room
+from cryosentinel_core.learn.compiling import Compiling, pays_to_compile
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
-from cryosentinel_core.model_spec import BANDS_OF_MODALITY, DEM_CLIP_M, S1_FILL_DB, S2_CLIP, Normalisation
+from cryosentinel_core.learn.precision import Precision, choose_precision, make_probe, store_in_bf16
+from cryosentinel_core.learn.staging import StagedChips, stage_chips, standardise
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cryosentinel_core.model_spec import Normalisation
     from cryosentinel_core.recipe import Recipe
-
-Precision = Literal["auto", "float32", "bf16"]
 
 FLIPS: Final[tuple[tuple[int, ...], ...]] = ((), (-1,), (-2,), (-2, -1))
 """Axes reversed in each of the four views: identity, horizontal, vertical, both."""
 
-BF16_TOLERANCE: Final = 0.03
-"""Largest root mean square error that bf16 may make in `auto`, as a share of the logits' standard deviation."""
-
 _FINGERPRINT_VERSION: Final = 1
 """Raised whenever the arithmetic here changes what comes out."""
-
-
-def standardise(batch: ChipBatch, normalisation: Normalisation, device: torch.device) -> dict[str, Tensor]:
-    """Chips as the network wants them: clipped, filled, then `(x - mean) / std` per band.
-
-    Sentinel-2 is clipped to 0..16,000, elevation to -500..9,000 m with missing ones at the lower end, radar that is
-    not finite becomes -25 dB.
-
-    Args:
-        batch: Stored chips.
-        normalisation: Statistics of the weights.
-        device: Where to compute; the stored integers travel, not the floats.
-
-    Returns:
-        Modality -> (N, C, H, W) float32, finite; without S1GRD where the batch has no radar.
-    """
-    s2 = torch.from_numpy(batch.s2.astype(np.int32)).to(device).float().clamp(*S2_CLIP)
-    dem = torch.from_numpy(np.ascontiguousarray(batch.dem)).to(device).float()
-    dem = torch.nan_to_num(dem, nan=DEM_CLIP_M[0]).clamp(*DEM_CLIP_M)
-    chips = {"S2L2A": _scale(s2, normalisation.s2.means, normalisation.s2.stds)}
-    if batch.s1 is not None:
-        s1 = torch.from_numpy(np.ascontiguousarray(batch.s1)).to(device).float()
-        s1 = torch.where(torch.isfinite(s1), s1, torch.full_like(s1, S1_FILL_DB))
-        chips["S1GRD"] = _scale(s1, normalisation.s1.means, normalisation.s1.stds)
-    chips["DEM"] = _scale(dem, normalisation.dem.means, normalisation.dem.stds)
-    return chips
-
-
-def _scale(x: Tensor, means: tuple[float, ...], stds: tuple[float, ...]) -> Tensor:
-    mean = torch.tensor(means, dtype=torch.float32, device=x.device)[:, None, None]
-    std = torch.tensor(stds, dtype=torch.float32, device=x.device)[:, None, None]
-    return (x - mean) / std
 
 
 class NetworkSegmenter:
@@ -85,10 +53,11 @@ class NetworkSegmenter:
         recipe: The stack recipe that the weights were trained on; None if unknown altogether.
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
         precision: `float32`, `bf16`, or `auto` (see `choose_precision`).
-        batch_size: Chips per forward pass.
+        batch_size: Chips per forward pass; None for 4 on a CPU, and on a GPU for what `prepare_for` finds.
         tta: Whether the logits of four flips are averaged.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
-        compiled: Whether `torch.compile` runs at the first call (tens of seconds, for large jobs on a GPU).
+        compiling: Whether `prepare_for` has the network compiled by `torch.compile` (minutes, for large jobs on a GPU):
+            `on`, `off`, or `auto` (on a GPU where `pays_to_compile`).
 
     Raises:
         ModelError: If the device is not there or a number is out of range.
@@ -104,19 +73,22 @@ class NetworkSegmenter:
         recipe: Recipe | None,
         device: str = "auto",
         precision: Precision = "auto",
-        batch_size: int = 4,
+        batch_size: int | None = CPU_BATCH,
         tta: bool = True,
         threads: int | None = None,
-        compiled: bool = False,
+        compiling: Compiling = "off",
     ) -> None:
-        if batch_size < 1 or (threads is not None and threads < 1):
+        if (batch_size is not None and batch_size < 1) or (threads is not None and threads < 1):
             raise ModelError(f"batch size {batch_size} and threads {threads} must be at least 1")
         self.device = choose_device(device)
         self.normalisation = normalisation
         self.spec = network.spec
         self.tta = tta
         self.threads = threads
-        self._name, self._sha256, self._recipe, self._batch_size = name, sha256, recipe, batch_size
+        self._name, self._sha256, self._recipe = name, sha256, recipe
+        self._finds_batch = batch_size is None and self.device.type == "cuda"
+        self._batch_size = batch_size or (FIRST_BATCH if self._finds_batch else CPU_BATCH)
+        self._tried_to = 0
         network.eval().requires_grad_(False)
         fold_batch_norms(network)
         self.network = network.to(self.device)
@@ -125,9 +97,8 @@ class NetworkSegmenter:
         )
         if self.precision == "bf16":
             store_in_bf16(self.network)
-        self._call: Callable[[dict[str, Tensor]], Tensor] = (
-            torch.compile(self.network, dynamic=False) if compiled else self.network
-        )
+        self._compiling = "off" if compiling == "auto" and self.device.type != "cuda" else compiling
+        self._call: Callable[[dict[str, Tensor]], Tensor] = self.network
 
     @property
     def name(self) -> str:
@@ -171,6 +142,77 @@ class NetworkSegmenter:
         """The stack recipe that the weights were trained on."""
         return self._recipe
 
+    def prepare_for(self, n_windows: int) -> None:
+        """Settle what depends on the size of the job: an automatic batch size on a GPU, and whether to compile.
+
+        A batch size found before is kept, unless the job was what bounded it and this one is larger; what is compiled
+        stays so.
+
+        Args:
+            n_windows: That will be asked for.
+
+        Raises:
+            ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
+        """
+        if self.is_compiled:
+            return
+        most = largest_batch(n_windows)
+        if self._finds_batch and self._tried_to < most and (self._tried_to in (0, self._batch_size)):
+            self._batch_size, self._tried_to = find_batch_size(self._measure_rate, most), most
+        if self._compiling == "on" or (
+            self._compiling == "auto" and pays_to_compile(n_windows, self._measure_rate(self._batch_size))
+        ):
+            self._compile()
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether windows go through a compiled network."""
+        return self._call is not self.network
+
+    def _compile(self) -> None:
+        """Compile for the batch size, and try it; where that fails and nobody insists, all stays as it was."""
+        self._call = torch.compile(self.network, dynamic=False)
+        try:
+            self._measure_rate(self._batch_size)
+        except RuntimeError as error:
+            self._call = self.network
+            if self._compiling == "on":
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ModelError(f"torch.compile failed: {first[:200]}", "use --compile off") from error
+            self._compiling = "off"
+
+    def _measure_rate(self, n: int) -> float:
+        """Windows a second in batches of `n`, flips and all, the second of two passes over chips of noise."""
+        probe = make_probe(self.spec.modalities, self.device)
+        chips = {name: x.expand(n, -1, -1, -1).contiguous() for name, x in probe.items()}
+        seconds = 1.0
+        with self._settings():
+            for _ in range(2):
+                began = time.perf_counter()
+                self._average_flips(chips)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                seconds = time.perf_counter() - began
+        return n / max(seconds, 1e-9)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Device, precision, batch size, compiling, flips and threads, as they are now."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {
+            "device": name,
+            "precision": self.precision,
+            "batch_size": self._batch_size,
+            "is_compiled": self.is_compiled,
+            "n_flips": len(FLIPS) if self.tta else 1,
+            "threads": self.threads or torch.get_num_threads(),
+        }
+
+    @property
+    def peak_device_mib(self) -> float | None:
+        """Most memory that PyTorch has taken of the GPU, MiB; None on a CPU."""
+        return torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else None
+
     def segment(self, batch: ChipBatch) -> NDArray[np.float32]:
         """Logits of water for each window.
 
@@ -186,10 +228,38 @@ class NetworkSegmenter:
         Raises:
             NonFiniteOutput: If the network returns NaN or infinity.
         """
-        logits = np.empty(batch.valid.shape, dtype=np.float32)
+        return self.begin(self.stage(batch))()
+
+    def stage(self, batch: ChipBatch) -> StagedChips:
+        """The batch on its way to the device, in pinned memory if that is a GPU; for any thread."""
+        return stage_chips(batch, self.device)
+
+    def begin(self, staged: StagedChips) -> Callable[[], NDArray[np.float32]]:
+        """Start computing, as `segment`; on a GPU this returns while it still computes.
+
+        Args:
+            staged: From `stage`.
+
+        Returns:
+            A function that waits for the logits and raises what `segment` raises.
+        """
         with self._settings():
-            for rows, chips in self._groups(batch):
-                logits[rows] = self._run(chips)
+            parts = [(rows, self._send_back(self._run(chips))) for rows, chips in self._groups(staged)]
+            if self.device.type == "cuda":
+                make_event: Callable[[], Any] = torch.cuda.Event
+                arrived = make_event()
+                arrived.record()
+                return lambda: self._collect(len(staged), parts, arrived.synchronize)
+            return lambda: self._collect(len(staged), parts, lambda: None)
+
+    def _collect(
+        self, n: int, parts: list[tuple[NDArray[np.int64], Tensor]], wait: Callable[[], None]
+    ) -> NDArray[np.float32]:
+        """All rows' logits once they are here, checked."""
+        wait()
+        logits = np.empty((n, CELL_PX, CELL_PX), dtype=np.float32)
+        for rows, part in parts:
+            logits[rows] = part.numpy()
         if not np.isfinite(logits).all():
             raise NonFiniteOutput(
                 f"{self.name} returned {int((~np.isfinite(logits)).sum())} values that are not finite",
@@ -197,22 +267,22 @@ class NetworkSegmenter:
             )
         return logits
 
-    def _groups(self, batch: ChipBatch) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
+    def _groups(self, staged: StagedChips) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
         """Chips with radar, then chips without, each with their rows in the batch."""
-        everything = np.arange(len(batch))
-        if batch.s1 is None or "S1GRD" not in self.spec.modalities:
-            has_radar: NDArray[np.bool_] = np.zeros(len(batch), dtype=np.bool_)
-        else:
-            has_radar = np.asarray(np.isfinite(batch.s1).any(axis=(1, 2, 3)))
-        chips = standardise(batch, self.normalisation, self.device)
+        everything = np.arange(len(staged))
+        has_radar = staged.has_radar & ("S1GRD" in self.spec.modalities)
+        chips = standardise(staged, self.normalisation, self.device)
         for rows, absent in ((everything[has_radar], False), (everything[~has_radar], True)):
             if len(rows):
-                at = torch.from_numpy(rows).to(self.device)
                 names = [name for name in self.spec.modalities if not (absent and name == "S1GRD")]
-                yield rows, {name: chips[name][at] for name in names}
+                if len(rows) == len(staged):
+                    yield rows, {name: chips[name] for name in names}
+                else:
+                    at = torch.from_numpy(rows).to(self.device)
+                    yield rows, {name: chips[name][at] for name in names}
 
-    def _run(self, chips: dict[str, Tensor]) -> NDArray[np.float32]:
-        """Batch after batch, halving the batch where a GPU's memory does not suffice."""
+    def _run(self, chips: dict[str, Tensor]) -> Tensor:
+        """Logits (N, H, W) float32 on the device, batch after batch; the batch is halved where a GPU's memory does not suffice."""
         n = chips["S2L2A"].shape[0]
         done: list[Tensor] = []
         start = 0
@@ -220,15 +290,22 @@ class NetworkSegmenter:
             stop = min(start + self._batch_size, n)
             part = {name: pad_batch(x[start:stop], self._batch_size) for name, x in chips.items()}
             try:
-                done.append(self._average_flips(part)[: stop - start].cpu())
+                done.append(self._average_flips(part)[: stop - start])
             except torch.cuda.OutOfMemoryError as error:
                 if self._batch_size == 1:
-                    raise ModelError("one window does not fit the GPU's memory", "try --device cpu") from error
+                    raise no_room() from error
                 self._batch_size = self._batch_size // 2
                 torch.cuda.empty_cache()
                 continue
             start = stop
-        return torch.cat(done).numpy()
+        return torch.cat(done) if len(done) > 1 else done[0]
+
+    def _send_back(self, logits: Tensor) -> Tensor:
+        """Logits in host memory; from a GPU they are under way until the event after them."""
+        if self.device.type != "cuda":
+            return logits
+        host = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
+        return host.copy_(logits, non_blocking=True)
 
     def _average_flips(self, chips: dict[str, Tensor]) -> Tensor:
         """Mean logits (N, H, W) float32 over the four flips, or of the identity alone."""
@@ -250,6 +327,8 @@ class NetworkSegmenter:
         before = torch.get_num_threads()
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
+            if self.device.type == "cuda":
+                stack.enter_context(torch.cuda.device(self.device))
             if self.device.type == "cuda" and self.precision == "float32":
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             try:
@@ -287,45 +366,7 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def store_in_bf16(network: nn.Module) -> None:
-    """Keep the weights of all matrix products in bfloat16; norms, embeddings and the head stay in float32."""
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and not name.startswith("head"):
-            module.to(torch.bfloat16)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 run on the device's own instructions."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def choose_precision(network: LakeNetwork, device: torch.device) -> Literal["float32", "bf16"]:
-    """bf16 where the device has it and the network bears it, else float32.
-
-    The network bears it if, on a fixed chip of seeded smooth noise, the root mean square difference between its logits
-    in bf16 and in float32 is at most `BF16_TOLERANCE` of their standard deviation. The chip is the same for everyone,
-    so that the choice depends on weights and device, never on the area or on where a run was resumed.
-    """
-    if not has_bf16(device):
-        return "float32"
-    chips = make_probe(network.spec.modalities, device)
-    with torch.inference_mode():
-        exact = network(chips).float()
-        with torch.autocast(device.type, torch.bfloat16):
-            rough = network(chips).float()
-    error = (rough - exact).square().mean().sqrt()
-    return "bf16" if bool(error <= BF16_TOLERANCE * exact.std()) else "float32"
-
-
-def make_probe(modalities: tuple[str, ...], device: torch.device) -> dict[str, Tensor]:
-    """One standardised chip of smooth noise with a flat patch in it, the same on every machine."""
-    generator = torch.Generator().manual_seed(20_170_101)
-    probe: dict[str, Tensor] = {}
-    for name in modalities:
-        coarse = torch.randn(1, len(BANDS_OF_MODALITY[name]), 14, 14, generator=generator)
-        smooth = nn.functional.interpolate(coarse, size=(CELL_PX, CELL_PX), mode="bicubic", align_corners=False)
-        smooth[:, :, 80:140, 60:150] = -1.5
-        probe[name] = smooth.to(device)
-    return probe
+def list_devices(device: str) -> list[str]:
+    """Every GPU by its number where `auto` or `cuda` finds several; else the device as it is called."""
+    n_cards = torch.cuda.device_count() if device in ("auto", "cuda") and torch.cuda.is_available() else 0
+    return [f"cuda:{number}" for number in range(n_cards)] if n_cards > 1 else [device]

@@ -7,8 +7,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from cryosentinel_core.learn.infer import make_probe
 from cryosentinel_core.learn.model import build_network, load_network
+from cryosentinel_core.learn.precision import make_probe
 from cryosentinel_core.model_spec import ModelSpec
 
 HEAD_GAIN: Final = 60.0

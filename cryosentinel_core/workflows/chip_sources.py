@@ -297,22 +297,3 @@ def _make_chip(
     )
     measured = np.asarray(observed & has_radar.all(axis=0), dtype=bool)
     return Chip(chip_id=chip_id, year=year, batch=batch, place=place, label=label, measured=measured)
-
-
-def join_chips(chips: Sequence[Chip]) -> ChipBatch:
-    """One batch of several chips, in order; a chip without radar gets NaN beside others that have some."""
-    batches = [chip.batch for chip in chips]
-    radar = None
-    if any(batch.s1 is not None for batch in batches):
-        none = np.full((1, 2, *batches[0].valid.shape[1:]), np.nan, dtype=np.float32)
-        radar = np.concatenate([none if batch.s1 is None else batch.s1 for batch in batches])
-    return ChipBatch(
-        s2=np.concatenate([batch.s2 for batch in batches]),
-        s1=radar,
-        dem=np.concatenate([batch.dem for batch in batches]),
-        valid=np.concatenate([batch.valid for batch in batches]),
-        shadow=np.concatenate([batch.shadow for batch in batches]),
-        snow=np.concatenate([batch.snow for batch in batches]),
-        water=np.concatenate([batch.water for batch in batches]),
-        addresses=np.concatenate([batch.addresses for batch in batches]),
-    )

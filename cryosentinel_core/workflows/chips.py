@@ -32,14 +32,14 @@ from cryosentinel_core.metrics import Counts, count_pixels
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.radiometry import check_offset
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segmenter import Segmenter
+from cryosentinel_core.segmenter import Engine, Segmenter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
 from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
 from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
-from cryosentinel_core.windows import encode_logits, pad_batch, pad_halo
+from cryosentinel_core.windows import encode_logits, join_batches, pad_batch, pad_halo
 from cryosentinel_core.workflows.chip_results import ChipResult, ChipsSummary, rows_of, table_of, warnings_of
-from cryosentinel_core.workflows.chip_sources import Chip, ChipSource, join_chips, open_chips
+from cryosentinel_core.workflows.chip_sources import Chip, ChipSource, open_chips
 from cryosentinel_core.workflows.segmenters import build_segmenter
 
 _KINDS: Final = ("logit", "probability", "water")
@@ -94,6 +94,8 @@ def predict_chips(
     """
     segmenter = build_segmenter(settings)
     source = open_chips(path, segmenter.window_px, regions=regions, years=years, n_chips=n_chips)
+    if isinstance(segmenter, Engine):
+        segmenter.prepare_for(source.n_chips)
     folder = workspace.root / "chips"
     remove_leftovers(folder)
     run = _Run(folder, segmenter, settings, reporter, source)
@@ -173,7 +175,7 @@ class _Run:
         if not self._waiting:
             return
         tasks, self._waiting = self._waiting, []
-        batch = pad_halo(join_chips([task.chip for task in tasks]), self.segmenter.halo_px)
+        batch = pad_halo(join_batches([task.chip.batch for task in tasks]), self.segmenter.halo_px)
         logits = self.segmenter.segment(pad_batch(batch, self.segmenter.batch_size))
         for task, one in zip(tasks, logits, strict=False):
             self._write(task, one)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import TypeVar
 
-from cryosentinel_core.errors import ConfigError
+from cryosentinel_core.errors import ConfigError, CryosentinelError
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -72,6 +73,26 @@ def _run_on_cluster(function: Callable[[J], R], jobs: Sequence[J], scheduler: st
             f"no scheduler answers at {scheduler}: {error}", "check --scheduler, as tcp://host:8786"
         ) from error
     with client:
-        futures = {client.submit(function, job, pure=False): index for index, job in enumerate(jobs)}
+        futures = {client.submit(_try_there, function, job, pure=False): index for index, job in enumerate(jobs)}
         for future in as_completed(list(futures)):
-            yield futures[future], future.result()
+            result = future.result()
+            if isinstance(result, _Failed):
+                raise result.kind(result.message, result.hint)
+            yield futures[future], result
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A known failure as a value: dask pickles an error with its causes, and those of GDAL cannot be read back."""
+
+    kind: type[CryosentinelError]
+    message: str
+    hint: str
+
+
+def _try_there(function: Callable[[J], R], job: J) -> R | _Failed:
+    """What a worker runs."""
+    try:
+        return function(job)
+    except CryosentinelError as error:
+        return _Failed(type(error), error.message, error.hint)

@@ -7,11 +7,9 @@ that changed is the only one done again; that folder may be deleted.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +22,22 @@ from cryosentinel_core.io.stack import Layer as StackLayer
 from cryosentinel_core.io.stack import read_layer
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, write_json
 from cryosentinel_core.lake import LakeOrigin, LakeReaders
-from cryosentinel_core.lattice import Cell, Grid, group_cells, hull_of_cells, mask_of_cells, windows_touching
+from cryosentinel_core.lattice import Cell, Grid, group_cells, hull_of_cells, mask_of_cells
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.recipe import Recipe
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scene import Condition
 from cryosentinel_core.segmenter import Segmenter
 from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
+from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, classify_water, encode_probability
 from cryosentinel_core.workflows.fetch import fetch
-from cryosentinel_core.workflows.jobs import run_jobs
-from cryosentinel_core.workflows.segment import TileJob, segment_tile, stride_of
-from cryosentinel_core.workflows.segmenters import build_segmenter
+from cryosentinel_core.workflows.segment import TileJob
+from cryosentinel_core.workflows.segmenters import build_segmenter, devices_of
+from cryosentinel_core.workflows.segmenting import segment_tiles
+from cryosentinel_core.workflows.stream import SKIPPED_BECAUSE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +69,14 @@ class PredictSummary:
         model: Name of the segmenter, as in folders and tables.
         years: One result a year.
         is_partial: True if a stack lacks planned scenes: run again to complete.
+        engine: Windows, seconds, memory and conditions of this run, as in `run.json`.
         warnings: What a reader should know.
     """
 
     model: str
     years: tuple[YearResult, ...]
     is_partial: bool
+    engine: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,6 +84,7 @@ class PredictSummary:
         return {
             "model": self.model,
             "is_partial": self.is_partial,
+            "engine": self.engine,
             "warnings": list(self.warnings),
             "years": [
                 {
@@ -154,14 +157,18 @@ def predict(
         _plan_year(workspace, area, year, fetched.stacks[year], fetched.recipe, segmenter, settings, fetching, warnings)
         for year in years
     ]
-    _segment(plans, settings, stride_of(segmenter, settings), reporter)
+    engine = _segment(plans, segmenter, settings, reporter)
     results = []
     for number, plan in enumerate(plans):
         reporter.progress("lakes", number, len(plans))
-        results.append(_finish_year(plan, area, segmenter, settings, fetching.tile_cells, reporter))
+        results.append(_finish_year(plan, area, segmenter, settings, fetching.tile_cells, engine, reporter))
     reporter.progress("lakes", len(plans), len(plans))
     return PredictSummary(
-        model=segmenter.name, years=tuple(results), is_partial=fetched.is_partial, warnings=tuple(warnings)
+        model=segmenter.name,
+        years=tuple(results),
+        is_partial=fetched.is_partial,
+        engine=engine,
+        warnings=tuple(warnings),
     )
 
 
@@ -184,6 +191,8 @@ def _plan_year(
         "segmenter_digest": segmenter.digest,
         "overlap": settings.overlap if segmenter.blended else 0,
     }
+    if settings.min_elevation_m is not None:
+        plain["min_elevation_m"] = settings.min_elevation_m
     jobs = []
     for tile, cells in group_cells(area.core, settings.tile_cells).items():
         parents = _parents_of(cells, records, fetching.tile_cells)
@@ -245,35 +254,29 @@ def _parents_of(cells: tuple[Cell, ...], records: dict[str, dict[str, Any]], til
     return {name: str(records[name]["digest"]) for name in names if name in records}
 
 
-def _segment(plans: list[_YearPlan], settings: PredictSettings, stride: int, reporter: Reporter) -> None:
-    """Run the jobs that are not done, of all years together."""
+def _segment(
+    plans: list[_YearPlan], segmenter: Segmenter, settings: PredictSettings, reporter: Reporter
+) -> dict[str, Any]:
+    """Run the jobs that are not done, of all years together; what it cost, as plain data."""
     jobs = [job for plan in plans for job in plan.jobs]
     todo = [job for job in jobs if not job.is_done]
     if len(todo) < len(jobs):
         reporter.note(f"{len(jobs) - len(todo)} of {len(jobs)} tiles are segmented already")
     for plan in plans:
         remove_leftovers(plan.folder)
-    total = sum(len(windows_touching(job.cells, stride)) for job in todo)
-    finished = 0
-    lock = threading.Lock()
-
-    def heard(n_windows: int) -> None:
-        nonlocal finished
-        with lock:
-            finished += n_windows
-            reporter.progress("segment windows", finished, total)
-
-    reporter.progress("segment windows", 0, total)
-    workers = settings.workers if settings.model == WATER_INDEX else 1
-    # A callback does not travel to a cluster: there, whole tiles are what is heard of.
-    work = segment_tile if settings.scheduler else partial(segment_tile, heard=heard)
-    for index, _ in run_jobs(work, todo, workers=workers, scheduler=settings.scheduler):
-        if settings.scheduler:
-            heard(len(windows_touching(todo[index].cells, stride)))
+    began = time.perf_counter()
+    work = segment_tiles(todo, segmenter, settings, reporter, devices_of(settings))
+    return {"n_tiles": len(todo), "n_tiles_kept": len(jobs) - len(todo), **work.as_dict(time.perf_counter() - began)}
 
 
 def _finish_year(
-    plan: _YearPlan, area: Area, segmenter: Segmenter, settings: PredictSettings, tile_cells: int, reporter: Reporter
+    plan: _YearPlan,
+    area: Area,
+    segmenter: Segmenter,
+    settings: PredictSettings,
+    tile_cells: int,
+    engine: dict[str, Any],
+    reporter: Reporter,
 ) -> YearResult:
     """Mosaics, lakes and the record of one year; kept if they are current."""
     zones = sorted({job.tile.epsg for job in plan.jobs})
@@ -284,12 +287,14 @@ def _finish_year(
         data = read_json(record)
         reporter.note(f"{plan.year}: lakes are there already, in {plan.folder}")
         return _result_of(plan, data["result"], is_reused=True)
-    began = time.perf_counter()
-    observed = {epsg: _write_mosaics(plan, epsg, settings, tile_cells) for epsg in zones}
-    lakes, candidates = _find_lakes(plan, area, zones, segmenter, settings, tile_cells)
-    from cryosentinel_core.io.vector import write_lakes
+    watch = Stopwatch()
+    with watch.stage("mosaic"):
+        observed = {epsg: _write_mosaics(plan, epsg, settings, tile_cells) for epsg in zones}
+    with watch.stage("lakes"):
+        lakes, candidates = _find_lakes(plan, area, zones, segmenter, settings, tile_cells)
+        from cryosentinel_core.io.vector import write_lakes
 
-    write_lakes(plan.folder, lakes, candidates, plan.provenance)
+        write_lakes(plan.folder, lakes, candidates, plan.provenance)
     n_seen, n_all = (sum(values) for values in zip(*observed.values(), strict=True))
     result = {
         "n_lakes": len(lakes),
@@ -297,7 +302,6 @@ def _finish_year(
         "lake_area_m2": float(lakes["area_m2"].sum()),
         "observed_share": n_seen / n_all if n_all else 0.0,
     }
-    counts = [read_json(job.record)["counts"] for job in plan.jobs]
     write_json(
         record,
         {
@@ -306,14 +310,23 @@ def _finish_year(
             "stack_tile_cells": tile_cells,
             "zones": zones,
             "result": result,
-            "n_windows": sum(count["n_windows"] for count in counts),
-            "n_windows_skipped": sum(count["n_skipped"] for count in counts),
-            "device": settings.device,
-            "precision": settings.precision,
-            "seconds": {"mosaic_and_lakes": round(time.perf_counter() - began, 2)},
+            **_count_windows(plan),
+            "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
+            "engine": engine,
         },
     )
     return _result_of(plan, result, is_reused=False)
+
+
+def _count_windows(plan: _YearPlan) -> dict[str, Any]:
+    """Windows of all tiles of a year, also of those kept from an earlier run; skipped ones by reason."""
+    counts = [read_json(job.record)["counts"] for job in plan.jobs]
+    return {
+        "n_windows": sum(count["n_windows"] for count in counts),
+        "n_windows_skipped": {
+            reason: sum(count.get(f"n_{reason}", 0) for count in counts) for reason in SKIPPED_BECAUSE
+        },
+    }
 
 
 def _result_of(plan: _YearPlan, result: dict[str, Any], *, is_reused: bool) -> YearResult:
@@ -386,7 +399,8 @@ def _find_lakes(
     found = []
     for epsg in zones:
         cells = [cell for job in plan.jobs if job.tile.epsg == epsg for cell in job.cells]
-        readers = lake_readers(plan.folder / f"logit_{epsg}.tif", plan.stack, epsg, cells, tile_cells)
+        logit_path = plan.folder / f"logit_{epsg}.tif"
+        readers = lake_readers(logit_path, plan.stack, cells, tile_cells, settings.min_elevation_m)
         found.append(
             extract_lakes(
                 readers,
@@ -400,8 +414,10 @@ def _find_lakes(
     return merge_zones(found)
 
 
-def lake_readers(logit_path: Path, stack: Path, epsg: int, cells: list[Cell], tile_cells: int) -> LakeReaders:
-    """Readers of one zone's rasters, pixels under snow, ice or terrain shadow counting as unobserved."""
+def lake_readers(
+    logit_path: Path, stack: Path, cells: list[Cell], tile_cells: int, min_elevation_m: float | None
+) -> LakeReaders:
+    """Readers of one zone's rasters: snow, ice and terrain shadow count as unobserved, low ground passed over as not processed."""
 
     def read(layer: StackLayer, grid: Grid) -> Any:
         return read_layer(stack, layer, grid, tile_cells=tile_cells)
@@ -410,9 +426,16 @@ def lake_readers(logit_path: Path, stack: Path, epsg: int, cells: list[Cell], ti
         stored = read_part(logit_path, grid, LOGIT_NODATA)
         return np.where(read("class", grid)[0] == int(Condition.CLEAR), stored, np.int16(LOGIT_NODATA)).astype(np.int16)
 
+    def read_processed(grid: Grid) -> NDArray[np.bool_]:
+        mask = mask_of_cells(cells, grid)
+        if min_elevation_m is not None:
+            missing = read_part(logit_path, grid, LOGIT_NODATA) == LOGIT_NODATA
+            mask &= ~(missing & (read("dem", grid)[0] < min_elevation_m))
+        return mask
+
     return LakeReaders(
         logits=read_logits,
-        processed=lambda grid: mask_of_cells(cells, grid),
+        processed=read_processed,
         dem=lambda grid: read("dem", grid)[0],
         counts=lambda grid: read("clear", grid),
         dates=lambda grid: read("dates", grid),

@@ -1,4 +1,4 @@
-"""One tile from stack to logits: the job that threads and clusters run.
+"""Tiles from stack to logits on disk: the job that this process, its threads and clusters run.
 
 A tile asks for every window that touches its core cells, also those that reach into its neighbours: a window's logits are the
 same whoever asks, so the pixels on both sides of a seam get the same sum of the same windows in the same order.
@@ -6,34 +6,27 @@ same whoever asks, so the pixels on both sides of a seam get the same sum of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosentinel_core.io.machine import peak_memory_mib
 from cryosentinel_core.io.mosaic import LOGIT_LAYER, write_layer
-from cryosentinel_core.io.stack import read_stack
 from cryosentinel_core.io.workspace import is_current, write_json
-from cryosentinel_core.lattice import Cell, Grid, Tile, hull_of_cells, mask_of_cells, windows_touching
+from cryosentinel_core.lattice import Cell, Tile, windows_touching
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.scene import Stack
-from cryosentinel_core.segmenter import Segmenter
+from cryosentinel_core.segmenter import Engine, Segmenter
 from cryosentinel_core.settings import PredictSettings
+from cryosentinel_core.stopwatch import Stopwatch, WorkDone
 from cryosentinel_core.units import CELL_PX
-from cryosentinel_core.windows import LogitCanvas, batches_of, cut_chips, encode_logits, hull_of_windows, pad_batch
 from cryosentinel_core.workflows.segmenters import build_segmenter
-
-STRIP_PX: Final = 5 * CELL_PX
-"""Rows of windows held in memory together."""
-
-
-Heard = Callable[[int], None]
-"""Told how many windows were just finished."""
+from cryosentinel_core.workflows.stream import Ground, Heard, TileStream, TileSum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,30 +57,85 @@ class TileJob:
         return self.part.with_suffix(".json")
 
     @property
+    def ground(self) -> Ground:
+        """What there is to segment."""
+        return Ground(
+            stack=self.stack,
+            stack_tile_cells=self.stack_tile_cells,
+            cells=self.cells,
+            min_elevation_m=self.settings.min_elevation_m,
+        )
+
+    @property
     def is_done(self) -> bool:
         """True if the part on disk is the one asked for."""
         return is_current(self.record, self.provenance, self.part)
 
 
-def segment_tile(job: TileJob, heard: Heard | None = None) -> dict[str, int]:
-    """Write the logits of one tile's core cells; does nothing if they are there.
+def segment_tile(job: TileJob, heard: Heard | None = None) -> WorkDone:
+    """Write the logits of one tile's core cells; does nothing if they are there. See `segment_run`."""
+    return segment_run([job], heard)
+
+
+def segment_run(jobs: Sequence[TileJob], heard: Heard | None = None) -> WorkDone:
+    """Write the logits of some tiles' core cells, as one stream of windows; tiles that are there are kept.
+
+    A finished tile is compressed and written in a thread while the next ones are computed.
 
     Args:
-        job: What to do.
-        heard: Called with the number of windows just finished.
+        jobs: What to do; all with the same settings.
+        heard: Called with the number of windows just finished, skipped ones among them.
 
     Returns:
-        Counts: windows segmented and skipped.
+        What it cost.
     """
-    if job.is_done:
-        return {"n_windows": 0, "n_skipped": 0}
-    segmenter = build_segmenter(job.settings)
-    stride = stride_of(segmenter, job.settings)
-    logits, counts = segment_cells(job.stack, job.stack_tile_cells, job.cells, segmenter, stride, heard)
-    hull = hull_of_cells(job.cells)
-    write_layer(job.part, hull, LOGIT_LAYER, job.provenance.as_tags(), lambda strip: logits[strip.slices_in(hull)])
-    write_json(job.record, {**job.provenance.as_dict(), "counts": counts})
-    return counts
+    todo = [job for job in jobs if not job.is_done]
+    if not todo:
+        return WorkDone()
+    watch = Stopwatch()
+    with watch.stage("prepare"):
+        segmenter = build_segmenter(todo[0].settings)
+        stride = stride_of(segmenter, todo[0].settings)
+        if isinstance(segmenter, Engine):
+            segmenter.prepare_for(sum(len(windows_touching(job.cells, stride)) for job in todo))
+    stream = TileStream(segmenter, stride, watch, heard)
+    n_windows = 0
+    with (
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as writer,
+        closing(stream.run(job.ground for job in todo)) as tiles,
+    ):
+        writing: Future[None] | None = None
+        for tile in tiles:
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(_write_tile, todo[tile.number], tile, watch)
+            n_windows += tile.counts["n_windows"]
+        if writing is not None:
+            writing.result()
+    return work_of(segmenter, n_windows, watch)
+
+
+def _write_tile(job: TileJob, tile: TileSum, watch: Stopwatch) -> None:
+    """The tile's logits, then its record."""
+    with watch.stage("write"):
+        logits, hull = tile.encode(), tile.hull
+        write_layer(job.part, hull, LOGIT_LAYER, job.provenance.as_tags(), lambda strip: logits[strip.slices_in(hull)])
+        write_json(job.record, {**job.provenance.as_dict(), "counts": tile.counts})
+
+
+def work_of(segmenter: Segmenter, n_windows: int, watch: Stopwatch) -> WorkDone:
+    """What some windows cost this process."""
+    peak = {"host": peak_memory_mib()}
+    engine: dict[str, Any] = {}
+    if isinstance(segmenter, Engine):
+        engine = segmenter.conditions
+        peak["gpu"] = segmenter.peak_device_mib
+    return WorkDone(
+        n_windows=n_windows,
+        seconds=watch.seconds,
+        peak_mib={name: value for name, value in peak.items() if value is not None},
+        engine=engine,
+    )
 
 
 def stride_of(segmenter: Segmenter, settings: PredictSettings) -> int:
@@ -102,72 +150,13 @@ def segment_cells(
     segmenter: Segmenter,
     stride: int,
     heard: Heard | None = None,
+    watch: Stopwatch | None = None,
 ) -> tuple[NDArray[np.int16], dict[str, int]]:
-    """Stored logits of some cells of one zone.
-
-    The next strip of the stack is read in a thread while the current one is segmented, so that a GPU does not wait for the disk;
-    memory holds two strips and the cells' sums, whatever the area.
+    """Stored logits of some cells of one zone, with nothing written.
 
     Returns:
         (H, W) int16 on the cells' hull, nodata outside the cells and where nothing was observed; and counts of windows.
     """
-    hull = hull_of_cells(cells)
-    canvas = LogitCanvas(hull, segmenter.window_px, blended=segmenter.blended)
-    valid = np.zeros(hull.shape, dtype=bool)
-    counts = {"n_windows": 0, "n_skipped": 0}
-
-    def read(run: list[tuple[int, int]]) -> Stack:
-        grid = hull_of_windows(hull.epsg, run, segmenter.window_px, segmenter.halo_px)
-        return read_stack(stack_folder, hull.epsg, grid, tile_cells=stack_tile_cells)
-
-    for run, stack in _read_ahead(list(_strips(windows_touching(cells, stride))), read):
-        shared = stack.grid.intersection(hull)
-        if shared is not None:
-            valid[shared.slices_in(hull)] |= stack.valid[shared.slices_in(stack.grid)]
-        wanted = [address for address in run if _is_observed(stack, address, segmenter.window_px)]
-        counts["n_windows"] += len(wanted)
-        counts["n_skipped"] += len(run) - len(wanted)
-        if heard is not None:
-            heard(len(run) - len(wanted))
-        for address, window in segment_windows(segmenter, stack, wanted):
-            canvas.add(address, window)
-            if heard is not None:
-                heard(1)
-    return encode_logits(canvas.mean(), valid & mask_of_cells(cells, hull)), counts
-
-
-def _read_ahead(
-    runs: list[list[tuple[int, int]]], read: Callable[[list[tuple[int, int]]], Stack]
-) -> Iterator[tuple[list[tuple[int, int]], Stack]]:
-    """Each run with its stack, the following one being read meanwhile."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        coming = reader.submit(read, runs[0])
-        for run, following in zip(runs, [*runs[1:], None], strict=True):
-            stack = coming.result()
-            if following is not None:
-                coming = reader.submit(read, following)
-            yield run, stack
-
-
-def segment_windows(
-    segmenter: Segmenter, stack: Stack, addresses: list[tuple[int, int]]
-) -> Iterator[tuple[tuple[int, int], NDArray[np.float32]]]:
-    """Each window's logits, in order; the last batch is padded to the batch size."""
-    for batch in batches_of(addresses, segmenter.batch_size):
-        chips = pad_batch(cut_chips(stack, batch, segmenter.window_px, segmenter.halo_px), segmenter.batch_size)
-        logits = segmenter.segment(chips)
-        yield from zip(batch, logits[: len(batch)], strict=True)
-
-
-def _strips(addresses: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """Sorted addresses in runs whose rows fall into the same strip of the lattice."""
-    for _, run in groupby(addresses, key=lambda address: address[0] // STRIP_PX):
-        yield list(run)
-
-
-def _is_observed(stack: Stack, address: tuple[int, int], size_px: int) -> bool:
-    """True if a window holds at least one pixel with data."""
-    window = Grid(epsg=stack.grid.epsg, row=address[0], col=address[1], height=size_px, width=size_px)
-    rows, cols = window.slices_in(stack.grid)
-    seen: Any = stack.s2[:, rows, cols].any()
-    return bool(seen)
+    ground = Ground(stack=stack_folder, stack_tile_cells=stack_tile_cells, cells=cells)
+    (tile,) = TileStream(segmenter, stride, watch or Stopwatch(), heard).run([ground])
+    return tile.encode(), tile.counts

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Literal
 
 from cryosentinel_core.segmenter import Segmenter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
-
-DEFAULT_BATCH_SIZE: Final = {"cpu": 4, "cuda": 32}
-"""Windows per call where nothing else is asked for: on a CPU more would only take memory."""
 
 
 def build_segmenter(settings: PredictSettings) -> Segmenter:
@@ -26,7 +23,17 @@ def build_segmenter(settings: PredictSettings) -> Segmenter:
         settings.tta,
         settings.weights,
         settings.threads,
+        settings.compiling,
     )
+
+
+def devices_of(settings: PredictSettings) -> list[str]:
+    """The devices of this machine that some settings mean, one process each where there are several; none for the water index."""
+    if settings.model == WATER_INDEX:
+        return []
+    from cryosentinel_core.learn.infer import list_devices
+
+    return list_devices(settings.device)
 
 
 @lru_cache(maxsize=2)
@@ -38,20 +45,21 @@ def _build(
     tta: bool,
     weights: Literal["model", "ema"],
     threads: int,
+    compiling: Literal["auto", "on", "off"],
 ) -> Segmenter:
     if model == WATER_INDEX:
         from cryosentinel_core.water_index import WaterIndex
 
         return WaterIndex()
     from cryosentinel_core.io.model_files import load_segmenter, resolve_model
-    from cryosentinel_core.learn.infer import choose_device
 
     return load_segmenter(
         resolve_model(model),
         device=device,
         precision=precision,
-        batch_size=batch_size or DEFAULT_BATCH_SIZE[choose_device(device).type],
+        batch_size=batch_size,
         tta=tta,
         weights=weights,
         threads=threads,
+        compiling=compiling,
     )

@@ -501,6 +501,7 @@ def test_the_command(tmp_path: Path) -> None:
         (["--chips", "tifs", "--year", "2022"], "--year goes with a data set of shards"),
         (["--chips", "tifs", "--region", "pamir"], "--region goes with a data set of shards"),
         (["--chips", "data", "--aoi", "pamir"], "--chips takes no --aoi"),
+        (["--chips", "data", "--min-elevation", "2500"], "--min-elevation goes with an area"),
         (["--region", "pamir", "--aoi", "pamir", "--year", "2022"], "go with --chips"),
         (["--n-chips", "3", "--aoi", "pamir", "--year", "2022"], "go with --chips"),
         (["--chips", "data", "--n-chips", "0"], "--n-chips"),

@@ -1,0 +1,74 @@
+"""How many windows go through the network at once.
+
+On a CPU always `CPU_BATCH`: a batch's size is part of the last bits of a logit, so that there it must depend neither on the job nor
+on the machine, and matrix products of one window already fill the cores. On a GPU the size that is fastest is tried out. Neighbours:
+`infer` measures and runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+
+from cryosentinel_core.errors import ModelError
+
+CPU_BATCH: Final = 4
+"""Windows a pass on a CPU."""
+
+FIRST_BATCH: Final = 4
+"""Windows a pass that are tried first on a GPU."""
+
+LARGEST_BATCH: Final = 256
+"""Windows a pass at most."""
+
+SHARE_OF_JOB: Final = 16
+"""A batch is at most one part in so many of the job, so that trying out (twice each size) costs a quarter of it at most."""
+
+LEAST_GAIN: Final = 1.03
+"""A larger batch takes more memory, and is kept only if it is faster by this factor."""
+
+
+def largest_batch(n_windows: int) -> int:
+    """The largest batch worth trying for a job."""
+    return max(FIRST_BATCH, min(LARGEST_BATCH, n_windows // SHARE_OF_JOB))
+
+
+def find_batch_size(rate_of: Callable[[int], float], most: int) -> int:
+    """The batch size that is fastest: doubled while that pays and fits.
+
+    Args:
+        rate_of: Batch size -> windows a second; raises `torch.cuda.OutOfMemoryError` where the memory does not suffice.
+        most: Never tried beyond.
+
+    Returns:
+        `most`, or `FIRST_BATCH` doubled or halved some times.
+
+    Raises:
+        ModelError: If not even one window fits.
+    """
+    best, best_rate = 0, 0.0
+    size = min(FIRST_BATCH, most)
+    while True:
+        try:
+            rate = rate_of(size)
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            if best:
+                return best
+            if size == 1:
+                raise no_room() from error
+            size = most = size // 2
+            continue
+        if rate < LEAST_GAIN * best_rate:
+            return best
+        best, best_rate = size, rate
+        if size >= most:
+            return best
+        size = min(2 * size, most)
+
+
+def no_room() -> ModelError:
+    """The error where not even one window fits."""
+    return ModelError("one window does not fit the GPU's memory", "try --device cpu")

@@ -1,0 +1,64 @@
+"""Which arithmetic a network bears on a device: float32, or bfloat16 where a probe says that it costs little.
+
+Neighbours: `infer` asks once for each network that it runs.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cryosentinel_core.learn.model import LakeNetwork
+from cryosentinel_core.model_spec import BANDS_OF_MODALITY
+from cryosentinel_core.units import CELL_PX
+
+Precision = Literal["auto", "float32", "bf16"]
+
+BF16_TOLERANCE: Final = 0.03
+"""Largest root mean square error that bf16 may make in `auto`, as a share of the logits' standard deviation."""
+
+
+def store_in_bf16(network: nn.Module) -> None:
+    """Keep the weights of all matrix products in bfloat16; norms, embeddings and the head stay in float32."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and not name.startswith("head"):
+            module.to(torch.bfloat16)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 run on the device's own instructions."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose_precision(network: LakeNetwork, device: torch.device) -> Literal["float32", "bf16"]:
+    """bf16 where the device has it and the network bears it, else float32.
+
+    The network bears it if, on a fixed chip of seeded smooth noise, the root mean square difference between its logits
+    in bf16 and in float32 is at most `BF16_TOLERANCE` of their standard deviation. The chip is the same for everyone,
+    so that the choice depends on weights and device, never on the area or on where a run was resumed.
+    """
+    if not has_bf16(device):
+        return "float32"
+    chips = make_probe(network.spec.modalities, device)
+    with torch.inference_mode():
+        exact = network(chips).float()
+        with torch.autocast(device.type, torch.bfloat16):
+            rough = network(chips).float()
+    error = (rough - exact).square().mean().sqrt()
+    return "bf16" if bool(error <= BF16_TOLERANCE * exact.std()) else "float32"
+
+
+def make_probe(modalities: tuple[str, ...], device: torch.device) -> dict[str, Tensor]:
+    """One standardised chip of smooth noise with a flat patch in it, the same on every machine."""
+    generator = torch.Generator().manual_seed(20_170_101)
+    probe: dict[str, Tensor] = {}
+    for name in modalities:
+        coarse = torch.randn(1, len(BANDS_OF_MODALITY[name]), 14, 14, generator=generator)
+        smooth = nn.functional.interpolate(coarse, size=(CELL_PX, CELL_PX), mode="bicubic", align_corners=False)
+        smooth[:, :, 80:140, 60:150] = -1.5
+        probe[name] = smooth.to(device)
+    return probe

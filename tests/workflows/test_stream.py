@@ -1,0 +1,238 @@
+"""Tiles as one stream of windows: the same bits however they are cut, full batches, errors that come through."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_stack import EPSG, FakeNetwork, cells_of, make_jobs, write_made_stack
+
+from cryosentinel_core.errors import ModelError, OutputWrite, RasterError
+from cryosentinel_core.io.mosaic import read_part
+from cryosentinel_core.io.stack import read_stack
+from cryosentinel_core.lattice import Cell, hull_of_cells, mask_of_cells, windows_touching
+from cryosentinel_core.segmenter import ChipBatch, Engine
+from cryosentinel_core.stopwatch import Stopwatch
+from cryosentinel_core.units import LOGIT_NODATA
+from cryosentinel_core.windows import LogitCanvas, cut_chips, encode_logits, hull_of_windows, join_batches
+from cryosentinel_core.workflows import segment
+from cryosentinel_core.workflows.segment import segment_cells, segment_run
+from cryosentinel_core.workflows.stream import Ground, TileStream
+
+
+class Stepwise(FakeNetwork):
+    """The same in steps, as an engine does it; remembers which thread did what."""
+
+    def __init__(self, batch_size: int = 3) -> None:
+        super().__init__(batch_size)
+        self.events: list[tuple[str, int]] = []
+        self.threads: dict[str, str] = {}
+        self.prepared: list[int] = []
+
+    conditions: dict[str, Any] = {"device": "fake"}
+    peak_device_mib = 7.0
+
+    def prepare_for(self, n_windows: int) -> None:
+        self.prepared.append(n_windows)
+
+    def stage(self, batch: ChipBatch) -> ChipBatch:
+        self.threads["stage"] = threading.current_thread().name
+        return batch
+
+    def begin(self, staged: ChipBatch) -> Callable[[], np.ndarray]:
+        number = len(self.batches)
+        self.threads["begin"] = threading.current_thread().name
+        self.events.append(("begin", number))
+        logits = self.segment(staged)
+
+        def fetch() -> np.ndarray:
+            self.events.append(("fetch", number))
+            return logits
+
+        return fetch
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """6 x 3 cells with a ring around the 4 x 1 that tests ask for, one of them blank."""
+    cells = cells_of(6, 3)
+    return write_made_stack(tmp_path_factory.mktemp("stack"), cells, blank=(cells[4],))
+
+
+WANTED = [cell for cell in cells_of(5, 2) if cell.row > cells_of(1, 1)[0].row and cell.col > cells_of(1, 1)[0].col]
+
+
+def one_by_one(stack: Path, cells: list[Cell], stride: int) -> np.ndarray:
+    """The oracle: window after window, no batches, no threads."""
+    hull = hull_of_cells(cells)
+    canvas = LogitCanvas(hull, 224, blended=True)
+    addresses = windows_touching(cells, stride)
+    whole = read_stack(stack, EPSG, hull_of_windows(EPSG, addresses, 224, 0), tile_cells=2)
+    fake = FakeNetwork()
+    for address in addresses:
+        batch = cut_chips(whole, [address], 224, 0)
+        if batch.s2.any():
+            canvas.add(address, fake.segment(batch)[0])
+    inner = whole.valid[hull.slices_in(whole.grid)]
+    return encode_logits(canvas.mean(), inner & mask_of_cells(cells, hull))
+
+
+@pytest.mark.parametrize("kind", [FakeNetwork, Stepwise])
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 1000])
+def test_the_same_as_window_after_window(stack: Path, kind: type[FakeNetwork], batch_size: int) -> None:
+    fake = kind(batch_size)
+    assert isinstance(fake, Engine) == (kind is Stepwise)
+    logits, counts = segment_cells(stack, 2, tuple(WANTED), fake, 112)
+    np.testing.assert_array_equal(logits, one_by_one(stack, WANTED, 112))
+    assert (logits != LOGIT_NODATA).mean() > 0.5
+    assert counts["n_windows"] + counts["n_unobserved"] == len(windows_touching(WANTED, 112))
+    assert counts["n_unobserved"] > 0
+
+
+def test_batches_are_full_across_strips_and_tiles(stack: Path) -> None:
+    fake = Stepwise(4)
+    grounds = [Ground(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
+    heard: list[int] = []
+    tiles = list(TileStream(fake, 112, Stopwatch(), heard.append).run(grounds))
+    assert [tile.number for tile in tiles] == [0, 1, 2, 3]
+    sizes = [len(batch) for batch in fake.batches]
+    assert set(sizes[:-1]) == {4}
+    assert sum(sizes) == sum(tile.counts["n_windows"] for tile in tiles)
+    assert sum(heard) == sum(len(windows_touching([cell], 112)) for cell in WANTED)
+    whole = one_by_one(stack, WANTED, 112)
+    for tile in tiles:
+        np.testing.assert_array_equal(tile.encode(), whole[tile.hull.slices_in(hull_of_cells(WANTED))])
+
+
+def test_results_are_fetched_one_batch_late(stack: Path) -> None:
+    fake = Stepwise(4)
+    segment_cells(stack, 2, tuple(WANTED), fake, 112)
+    n = len(fake.batches)
+    order = [("begin", 0)]
+    for number in range(1, n):
+        order += [("begin", number), ("fetch", number - 1)]
+    assert fake.events == [*order, ("fetch", n - 1)]
+    assert fake.threads["stage"].startswith("cut")
+    assert fake.threads["begin"] == threading.current_thread().name
+
+
+def test_ground_without_data_is_whole_at_once(tmp_path: Path) -> None:
+    cells = cells_of(4, 3)
+    stack = write_made_stack(tmp_path / "stack", cells, blank=tuple(cells))
+    logits, counts = segment_cells(stack, 2, (cells[4],), FakeNetwork(), 112)
+    assert (logits == LOGIT_NODATA).all()
+    assert counts["n_windows"] == 0
+    assert counts["n_unobserved"] == 9
+    logits, _ = segment_cells(tmp_path / "nothing", 2, (cells[4],), FakeNetwork(), 112)
+    assert (logits == LOGIT_NODATA).all()
+
+
+def test_stacks_with_and_without_radar_share_a_batch(stack: Path, tmp_path: Path) -> None:
+    cells = cells_of(3, 3)
+    blind = write_made_stack(tmp_path / "blind", cells, radar=False)
+    (blind / "recipe.json").write_text('{"radar": "none"}')
+    fake = FakeNetwork(1000)
+    grounds = [Ground(stack=path, stack_tile_cells=2, cells=(cells[4],)) for path in (stack, blind)]
+    assert len(list(TileStream(fake, 224, Stopwatch()).run(grounds))) == 2
+    assert len(fake.batches) == 1
+    one = cut_chips(
+        read_stack(stack, EPSG, cells[4].grid, tile_cells=2), [(cells[4].grid.row, cells[4].grid.col)], 224, 0
+    )
+    two = cut_chips(
+        read_stack(blind, EPSG, cells[4].grid, tile_cells=2), [(cells[4].grid.row, cells[4].grid.col)], 224, 0
+    )
+    assert two.s1 is None
+    joined = join_batches([two, one, two])
+    assert joined.s1 is not None
+    assert np.isnan(joined.s1[[0, 2]]).all()
+    np.testing.assert_array_equal(joined.s1[1], one.s1[0])
+    assert join_batches([two, two]).s1 is None
+
+
+def test_errors_of_every_stage_come_through(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(FakeNetwork):
+        def segment(self, batch: ChipBatch) -> np.ndarray:
+            raise ModelError("no")
+
+    with pytest.raises(ModelError, match="no"):
+        segment_cells(stack, 2, tuple(WANTED), Failing(), 112)
+    broken = write_made_stack(tmp_path / "stack", cells_of(3, 3))
+    for path in broken.rglob("s2.tif"):
+        path.write_bytes(b"II*\0nothing")
+    with pytest.raises(RasterError):
+        segment_cells(broken, 2, (cells_of(3, 3)[4],), FakeNetwork(), 112)
+    monkeypatch.setattr(segment, "build_segmenter", lambda settings: FakeNetwork())
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OutputWrite("full")
+
+    monkeypatch.setattr(segment, "write_layer", refuse)
+    with pytest.raises(OutputWrite, match="full"):
+        segment_run(make_jobs(stack, tmp_path / "out", WANTED))
+    assert not [t for t in threading.enumerate() if t.name.startswith(("read", "cut", "write"))], (
+        "no thread stays behind"
+    )
+
+
+def test_a_run_over_tiles(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written tiles join without a seam, hold their counts, and are not done twice."""
+    fake = Stepwise(4)
+    monkeypatch.setattr(segment, "build_segmenter", lambda settings: fake)
+    jobs = make_jobs(stack, tmp_path, WANTED)
+    done = segment_run(jobs)
+    assert done.n_windows == sum(len(batch) for batch in fake.batches)
+    assert fake.prepared == [sum(len(windows_touching(job.cells, 112)) for job in jobs)]
+    assert done.engine == {"device": "fake"}
+    assert done.peak_mib["gpu"] == 7.0
+    assert {"prepare", "read", "cut", "wait", "network", "blend", "write"} == set(done.seconds)
+    whole = one_by_one(stack, WANTED, 112)
+    hull = hull_of_cells(WANTED)
+    for job in jobs:
+        grid = hull_of_cells(job.cells)
+        np.testing.assert_array_equal(read_part(job.part, grid, 0), whole[grid.slices_in(hull)])
+        assert job.is_done
+    jobs[1].record.unlink()
+    before = jobs[0].part.stat().st_mtime_ns, jobs[1].part.read_bytes()
+    again = segment_run(jobs)
+    assert 0 < again.n_windows < done.n_windows
+    assert (jobs[0].part.stat().st_mtime_ns, jobs[1].part.read_bytes()) == before
+    assert segment_run(jobs).engine == {}
+
+
+def test_low_windows_are_passed_over(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heights rise by 100 m a row of cells, southwards: 4,000 m in row 0, 4,200 m in row 2 of the stack."""
+    whole = one_by_one(stack, WANTED, 112)
+    ground = Ground(stack=stack, stack_tile_cells=2, cells=tuple(WANTED), min_elevation_m=4250.0)
+    (tile,) = TileStream(FakeNetwork(), 112, Stopwatch()).run([ground])
+    logits = tile.encode()
+    top = hull_of_cells(cells_of(6, 3)).row
+    row_of = (tile.hull.row + np.arange(tile.hull.height) - top) / 224
+    # Windows start each half cell; those that end above row 3 lie wholly below 4,250 m.
+    assert (logits[row_of < 2.5] == LOGIT_NODATA).all(), "no window covers it: unobserved, not land"
+    np.testing.assert_array_equal(logits[row_of >= 3], whole[row_of >= 3])
+    fringe = (row_of >= 2.5) & (row_of < 3)
+    assert ((logits[fringe] != LOGIT_NODATA) == (whole[fringe] != LOGIT_NODATA)).all()
+    assert (logits[fringe] != whole[fringe]).any(), "blended of fewer windows"
+    n_low = sum(address[0] + 224 <= top + 3 * 224 for address in windows_touching(WANTED, 112))
+    n_blank = segment_cells(stack, 2, tuple(WANTED), FakeNetwork(), 112)[1]["n_unobserved"]
+    assert tile.counts["n_below_elevation"] == n_low - n_blank > 0
+    assert tile.counts["n_unobserved"] == n_blank, "what was not seen is counted as such, however low"
+    monkeypatch.setattr(segment, "build_segmenter", lambda settings: FakeNetwork())
+    for job in make_jobs(stack, tmp_path, WANTED, min_elevation_m=4250.0):
+        segment_run([job])
+        grid = hull_of_cells(job.cells)
+        np.testing.assert_array_equal(read_part(job.part, grid, 0), logits[grid.slices_in(tile.hull)])
+
+
+def test_a_limit_between_heights_and_unknown_heights(tmp_path: Path) -> None:
+    cells = cells_of(2, 2)
+    stack = write_made_stack(tmp_path / "stack", cells, height_m=float("nan"))
+    for height, found in ((float("nan"), 1), (1000.0, 0), (1200.0, 1)):
+        stack = write_made_stack(tmp_path / str(height), cells, height_m=height)
+        ground = Ground(stack=stack, stack_tile_cells=2, cells=(cells[0],), min_elevation_m=1200.0)
+        (tile,) = TileStream(FakeNetwork(), 224, Stopwatch()).run([ground])
+        assert tile.counts["n_windows"] == found, height
