@@ -27,7 +27,7 @@ from cryosentinel_core.outlines import place_outlines, trace_outlines
 from cryosentinel_core.pixel_groups import PixelGroups
 from cryosentinel_core.scene import COUNT_NAMES
 from cryosentinel_core.season import date_of_days
-from cryosentinel_core.uncertainty import DEFAULT_MODEL, UncertaintyModel, area_sigmas
+from cryosentinel_core.uncertainty import UncertaintyModel, area_sigmas, model_of_segmenter
 from cryosentinel_core.units import LOGIT_STEP, MIN_AREA_M2
 
 
@@ -42,7 +42,7 @@ def extract_lakes(
     transform: Affine | None = None,
     crs: Any = None,
     block_px: int = BLOCK_PX,
-    model: UncertaintyModel = DEFAULT_MODEL,
+    model: UncertaintyModel | None = None,
 ) -> gpd.GeoDataFrame:
     """All components of one zone of at least 10 px, whole, as rows of a lake table.
 
@@ -57,7 +57,7 @@ def extract_lakes(
             own.
         crs: What the map metres of `transform` mean (anything pyproj takes); None for the hull's zone.
         block_px: Side of a block of work; never changes the result.
-        model: Constants of the error model.
+        model: Constants of the error model; None for those of the segmenter's kind.
 
     Returns:
         GeoDataFrame in EPSG:4326 with the columns `LAKE_COLUMNS`, `is_lake` (bool: belongs to the layer `lakes`, else to
@@ -78,7 +78,7 @@ def extract_lakes(
         return _empty()
     order = np.argsort(np.array(index), kind="stable")
     table = pd.DataFrame({name: [values[i] for i in order] for name, values in columns.items()})
-    return _finish(table, hull.epsg, area, origin, min_area_m2, model)
+    return _finish(table, hull.epsg, area, origin, min_area_m2, model or model_of_segmenter(origin.is_network))
 
 
 def merge_zones(frames: Sequence[gpd.GeoDataFrame]) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:

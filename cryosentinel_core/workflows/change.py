@@ -41,8 +41,8 @@ from cryosentinel_core.matching import add_watched, match_years
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.registration import Registration, registration_constants
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.settings import ChangeSettings
-from cryosentinel_core.uncertainty import DEFAULT_MODEL, UncertaintyModel
+from cryosentinel_core.settings import WATER_INDEX, ChangeSettings
+from cryosentinel_core.uncertainty import DEFAULT_MODEL, UncertaintyModel, model_of_segmenter
 from cryosentinel_core.workflows.change_summary import RECORD, ChangeSummary, read_summary, result_of
 from cryosentinel_core.workflows.image_shifts import (
     REGISTRATION_BAND,
@@ -66,7 +66,7 @@ def change(
     settings: ChangeSettings,
     *,
     reporter: Reporter,
-    uncertainty: UncertaintyModel = DEFAULT_MODEL,
+    uncertainty: UncertaintyModel | None = None,
 ) -> ChangeSummary:
     """Compare the lakes of some years that `predict` has found; kept if nothing changed since.
 
@@ -77,14 +77,14 @@ def change(
         model_name: Of the results' folder: `water-index` or the weights' name and digest.
         settings: Of the comparison.
         reporter: Hears progress, notes and warnings.
-        uncertainty: Constants of the error model.
+        uncertainty: Constants of the error model; None for those of the segmenter's kind.
 
     Raises:
         InputError: If the years are not ascending and distinct.
         DataError: If a year's lakes are missing or damaged.
         OutputWrite: If the disk refuses.
     """
-    comparison = _comparison(years, settings, uncertainty)
+    comparison = _comparison(years, settings, uncertainty or model_of_segmenter(model_name != WATER_INDEX))
     opened = {year: YearOfLakes.open(workspace.model(area_name, year, model_name), year) for year in comparison.years}
     folder = workspace.change(area_name, comparison.years, model_name)
     warnings = _warnings_of(opened, settings.min_area_m2)

@@ -34,7 +34,7 @@ from cryosentinel_core.radiometry import check_offset
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.segmenter import Engine, Segmenter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
-from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
+from cryosentinel_core.uncertainty import model_of_segmenter
 from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
 from cryosentinel_core.windows import encode_logits, join_batches, pad_batch, pad_halo
@@ -235,7 +235,7 @@ def _plain(segmenter: Segmenter, settings: PredictSettings) -> dict[str, Any]:
         "segmenter_digest": segmenter.digest,
         "threshold": settings.threshold,
         "min_area_m2": settings.min_area_m2,
-        "uncertainty": UNCERTAINTY.as_dict(),
+        "uncertainty": model_of_segmenter(segmenter.name != WATER_INDEX).as_dict(),
     }
 
 

@@ -30,7 +30,7 @@ from cryosentinel_core.scene import Condition
 from cryosentinel_core.segmenter import Segmenter
 from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
 from cryosentinel_core.stopwatch import Stopwatch
-from cryosentinel_core.uncertainty import DEFAULT_MODEL as UNCERTAINTY
+from cryosentinel_core.uncertainty import model_of_segmenter
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, classify_water, encode_probability
 from cryosentinel_core.workflows.fetch import fetch
@@ -223,7 +223,7 @@ def _plan_year(
             "tta": settings.tta,
             "weights": settings.weights,
             "recipe": recipe.as_dict(),
-            "uncertainty": UNCERTAINTY.as_dict(),
+            "uncertainty": model_of_segmenter(segmenter.name != WATER_INDEX).as_dict(),
             "aoi": area.name,
             "area": digest_of(area.geometry.wkb_hex),
             "year": year,
