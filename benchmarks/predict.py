@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py                          # CPU: tiny, base, large; float32 and bf16; about 15 minutes
     python benchmarks/predict.py --backbones tiny --areas # also memory over 1, 4 and 16 tiles
-    python benchmarks/predict.py --device cuda            # one GPU: windows a second by batch size, eager and compiled
+    python benchmarks/predict_gpu.py                      # one GPU: see there
 
 Every measurement runs in a process of its own, so that its peak memory is its own. Weights are random and seeded: speed
 does not depend on them. Results go to stdout as JSON lines and, at the end, as a Markdown table.
@@ -83,7 +83,7 @@ def build_reference(checkpoint: Path, backbone: str) -> Any:
             {"name": "LearnedInterpolateToPyramidal"},
         ],
         decoder="UperNetDecoder",
-        decoder_channels=256,
+        decoder_channels=read.spec.decoder_channels,
         decoder_scale_modules=True,
         num_classes=1,
     )
@@ -211,27 +211,67 @@ def run_same_windows(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_area(args: argparse.Namespace) -> dict[str, Any]:
-    """Ours over `tiles` tiles of one cell each, read one after another: does memory grow with the area?"""
-    from cryosentinel_core.io.model_files import load_segmenter
-    from cryosentinel_core.lattice import Grid
-    from cryosentinel_core.windows import LogitCanvas
+    """Ours over `tiles` tiles of one cell each, from a stack on disk as the corridor runs it: does memory grow with the area?"""
+    return segment_area(
+        args.checkpoint, args.tiles, device="cpu", precision=args.precision, batch_size=args.batch, tta=False,
+        threads=args.threads,
+    )  # fmt: skip
 
-    segmenter = load_segmenter(
-        args.checkpoint, device="cpu", precision=args.precision, batch_size=args.batch, tta=False, threads=args.threads
-    )
-    windows, started = 0, time.perf_counter()
-    for tile in range(args.tiles):
-        raster = make_raster(2 * SIDE, seed=tile)  # the tile with what its windows reach over
-        canvas = LogitCanvas(Grid(epsg=32643, row=STRIDE, col=STRIDE, height=SIDE, width=SIDE), SIDE, blended=True)
-        addresses = [(row, col) for row in (0, 112, 224) for col in (0, 112, 224)]
-        for at in range(0, len(addresses), args.batch):
-            some = addresses[at : at + args.batch]
-            for address, logits in zip(some, segmenter.segment(make_batch(raster, some)), strict=True):
-                canvas.add(address, logits)
-                windows += 1
-        canvas.mean()
-    seconds = time.perf_counter() - started
-    return {"windows": windows, "seconds": seconds, "tiles": args.tiles}
+
+def segment_area(checkpoint: Path, tiles: int, *, tile_cells: int = 1, **settings: Any) -> dict[str, Any]:
+    """The corridor's engine over a square of tiles at 50 % overlap: write a stack, segment it, write the tiles.
+
+    Args:
+        checkpoint: The weights.
+        tiles: A square number of them.
+        tile_cells: Cells along a tile.
+        settings: Of prediction.
+    """
+    from cryosentinel_core.lattice import Cell, group_cells
+    from cryosentinel_core.provenance import Provenance
+    from cryosentinel_core.settings import PredictSettings
+    from cryosentinel_core.workflows.segment import TileJob, segment_run
+
+    side = round(tiles**0.5) * tile_cells
+    first_row, first_col = -2100, 300  # the first cell of a tile of any size
+    cells = [Cell(32643, first_row + r, first_col + c) for r in range(side) for c in range(side)]
+    plain = PredictSettings(model=str(checkpoint), tile_cells=tile_cells, **settings)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_area(folder / "stack", cells, tile_cells)
+        jobs = [
+            TileJob(
+                stack=folder / "stack", stack_tile_cells=tile_cells, tile=tile, cells=held, part=folder / f"{tile.name}.tif",
+                settings=plain, provenance=Provenance(kind="logits of a tile"),
+            )
+            for tile, held in group_cells(cells, tile_cells).items()
+        ]  # fmt: skip
+        started = time.perf_counter()
+        done = segment_run(jobs)
+        seconds = time.perf_counter() - started
+    return {
+        **done.as_dict(seconds - done.seconds["prepare"]), "windows": done.n_windows, "seconds": seconds,
+        "stages": done.seconds, "tiles": len(jobs),
+    }  # fmt: skip
+
+
+def write_area(folder: Path, cells: list[Any], tile_cells: int) -> None:
+    """A stack on disk over some cells and a ring around them."""
+    from cryosentinel_core.io.stack import write_stack_tile
+    from cryosentinel_core.lattice import group_cells, hull_of_cells
+    from cryosentinel_core.provenance import Provenance
+    from cryosentinel_core.scene import Stack
+
+    ground = {near for core in cells for near in core.neighbours(1)}
+    for number, (tile, held) in enumerate(group_cells(ground, tile_cells).items()):
+        grid = hull_of_cells(held)
+        h, w = grid.shape
+        raster = {name: array[:, :h, :w] for name, array in make_raster(max(h, w), seed=number).items()}
+        stack = Stack(
+            grid=grid, s2=raster["S2L2A"], s1=raster["S1GRD"], dem=raster["DEM"][0], counts=np.ones((5, h, w), np.uint8),
+            condition=np.zeros((h, w), np.uint8), dates=np.zeros((3, h, w), np.uint16),
+        )  # fmt: skip
+        write_stack_tile(folder, tile, stack, Provenance(kind="stack tile"))
 
 
 def compare(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
@@ -244,98 +284,11 @@ def compare(found: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
     }
 
 
-def run_gpu(args: argparse.Namespace) -> dict[str, Any]:
-    """Windows a second on a GPU with four flips, by batch size, eager and compiled, and terratorch's own."""
-    import torch
-
-    from cryosentinel_core.io.model_files import load_segmenter
-
-    raster = make_raster(2 * SIDE)
-    result: dict[str, Any] = {
-        "gpu": torch.cuda.get_device_name(),
-        "matmul_bf16_tflops": measure_matmul_tflops(torch.bfloat16),
-        "matmul_float32_tflops": measure_matmul_tflops(torch.float32),
-        "rows": [],
-    }
-    exact = load_segmenter(args.checkpoint, device="cpu", precision="float32", batch_size=1, tta=True)
-    wanted = exact.segment(make_batch(raster, [(0, 0)]))[0]
-    del exact
-    for precision in ("float32", "bf16"):
-        for compiled in (False, True):
-            for batch in args.batches:
-                segmenter = load_segmenter(
-                    args.checkpoint, device="cuda", precision=precision, batch_size=batch, compiled=compiled
-                )
-                chips = make_batch(raster, [((7 * i) % SIDE, (11 * i) % SIDE) for i in range(batch)])
-                row = time_gpu(lambda s=segmenter, c=chips: s.segment(c), batch)
-                if segmenter.batch_size < batch:
-                    break  # it did not fit
-                found = segmenter.segment(make_batch(raster, [(0, 0)]))[0]
-                row |= {"who": "ours", "precision": precision, "compiled": compiled, **compare(found, wanted)}
-                result["rows"].append(row)
-                print(json.dumps(row), file=sys.stderr, flush=True)
-                del segmenter
-                torch.cuda.empty_cache()
-    model = build_reference(args.checkpoint, args.backbone).cuda()
-    for precision in ("float32", "bf16"):
-        for batch in args.batches:
-            x = {name: t[..., :SIDE, :SIDE].expand(batch, -1, -1, -1).cuda() for name, t in
-                 standardise_raster(raster).items()}  # fmt: skip
-
-            def four_flips(x: Any = x, precision: str = precision) -> None:
-                with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
-                    for axes in ((), (-1,), (-2,), (-2, -1)):
-                        model({name: t.flip(axes) for name, t in x.items()}).output.flip(axes).cpu()
-
-            try:
-                row = time_gpu(four_flips, batch)
-            except torch.cuda.OutOfMemoryError:
-                break
-            result["rows"].append(row | {"who": "terratorch", "precision": precision, "compiled": False})
-    return result
-
-
-def time_gpu(call: Any, batch: int, rounds: int = 5) -> dict[str, Any]:
-    """Windows a second over some rounds, after two to warm up, and the peak of the GPU's memory."""
-    import torch
-
-    for _ in range(2):
-        call()
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    started = time.perf_counter()
-    for _ in range(rounds):
-        call()
-    torch.cuda.synchronize()
-    seconds = time.perf_counter() - started
-    return {
-        "batch": batch,
-        "windows_per_second": batch * rounds / seconds,
-        "gpu_peak_mib": torch.cuda.max_memory_allocated() / 2**20,
-    }
-
-
-def measure_matmul_tflops(dtype: Any, size: int = 8192) -> float:
-    """The card's own rate at square matrix products."""
-    import torch
-
-    a, b = (torch.randn(size, size, device="cuda", dtype=dtype) for _ in range(2))
-    for _ in range(3):
-        a @ b
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(10):
-        a @ b
-    torch.cuda.synchronize()
-    return 10 * 2 * size**3 / (time.perf_counter() - started) / 1e12
-
-
 PARTS = {
     "terratorch": run_reference,
     "ours": run_ours,
     "same windows": run_same_windows,
     "area": run_area,
-    "gpu": run_gpu,
 }
 
 
@@ -393,11 +346,9 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--backbones", nargs="+", default=list(BACKBONES), choices=[*BACKBONES, "small"])
     parser.add_argument("--side", type=int, default=336, help="side of the raster in pixels")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128, 256])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=4, help="turns of both models on the same windows")
     parser.add_argument("--areas", action="store_true", help="also memory over 1, 4 and 16 tiles")
@@ -419,11 +370,7 @@ def main() -> None:
         for short in args.backbones:
             backbone = f"terramind_v1_{short}"
             write_random_checkpoint(folder / f"{backbone}.ckpt", backbone)
-        if args.device == "cpu":
-            run_cpu(args, folder)
-        else:
-            for short in args.backbones:
-                measure("gpu", folder, backbone=f"terramind_v1_{short}", batches=args.batches)
+        run_cpu(args, folder)
 
 
 if __name__ == "__main__":

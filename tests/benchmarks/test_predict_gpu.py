@@ -1,0 +1,56 @@
+"""The GPU benchmark has no card to run on here: its lines run on the CPU, so that no slip waits for whoever has one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "benchmarks" / "predict_gpu.py"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.slow
+def test_every_part_on_the_cpu(tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    done = run(
+        "--device", "cpu", "--backbones", "tiny", "--decoder-channels", "32", "--batches", "1", "--rounds", "1",
+        "--matmul", "64", "--tiles", "1", "--tile-cells", "1", "--precisions", "float32", "--no-compile", "--out", str(out),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(out.read_text())
+    rows = report["rows"]
+    assert [row for row in rows if "error" in row] == []
+    assert [row["part"] for row in rows] == ["matmul", "ours", "terratorch", "engine"]
+    for row in rows:
+        if row["part"] == "ours":
+            assert row["against_cpu_float32"]["max_over_std"] < 1e-3
+            assert row["windows_per_second_overlapped"] > 0
+    assert rows[-1]["n_windows"] == 9
+    assert {"date", "torch", "terratorch", "device", "cuda"} <= set(report["conditions"])
+    assert set(report["fastest"]) == {f"terramind_v1_tiny float32 {part}" for part in ("ours", "terratorch", "engine")}
+
+
+def test_without_a_card_it_says_so() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a card")
+    done = run()
+    assert done.returncode == 2
+    assert "there is no GPU" in done.stderr
