@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import warnings
 from typing import Any
 
 import pytest
 import torch
+from terratorch_reference import build_reference
 
 from cryosentinel_core.errors import CheckpointError, ModelError
 from cryosentinel_core.learn.model import (
@@ -23,32 +23,6 @@ from cryosentinel_core.learn.synthetic import make_random_weights
 from cryosentinel_core.model_spec import BACKBONES, MODALITIES, ModelSpec
 
 TINY = ModelSpec(backbone="terramind_v1_tiny")
-
-
-def build_reference(spec: ModelSpec) -> torch.nn.Module:
-    """terratorch's own model with the published settings."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        factory = pytest.importorskip("terratorch.models").EncoderDecoderFactory()
-        try:
-            model: torch.nn.Module = factory.build_model(
-                task="segmentation",
-                backbone=spec.backbone,
-                backbone_pretrained=False,
-                backbone_modalities=list(spec.modalities),
-                necks=[
-                    {"name": "SelectIndices", "indices": list(spec.neck_indices)},
-                    {"name": "ReshapeTokensToImage", "remove_cls_token": False},
-                    {"name": "LearnedInterpolateToPyramidal"},
-                ],
-                decoder="UperNetDecoder",
-                decoder_channels=spec.decoder_channels,
-                decoder_scale_modules=spec.scale_modules,
-                num_classes=1,
-            )
-        except TypeError as error:
-            pytest.skip(f"this terratorch has no scale_modules: {error}")
-    return model.eval()
 
 
 def make_chips(n: int, modalities: tuple[str, ...] = MODALITIES) -> dict[str, torch.Tensor]:

@@ -237,25 +237,29 @@ def run(root: Path, source: Path, **asked: Any) -> ChipsSummary:
     return predict_chips(Workspace(root), source, settings, reporter=Silent(), **asked)
 
 
-@pytest.mark.parametrize("model", ["water-index", "counting"])
-def test_shards_and_geotiffs_give_the_same(tmp_path: Path, model: str, request: pytest.FixtureRequest) -> None:
-    if model == "counting":
-        request.getfixturevalue("counting")
+def mixed_chips() -> list[ShardChip]:
+    """Whole ones, one without radar, one with holes, one without any optical data."""
     no_radar = np.full((2, 224, 224), np.nan, dtype=np.float32)
-    chips = [
+    return [
         lake_chip(0),
         lake_chip(1, s1=no_radar),
         with_holes(lake_chip(2)),
         lake_chip(3),
         lake_chip(4, s2=np.zeros((12, 224, 224), dtype=np.uint16)),
     ]
+
+
+def run_both(tmp_path: Path, chips: Sequence[ShardChip], settings: PredictSettings) -> list[ChipsSummary]:
+    """The same chips as GeoTIFFs, results in `a`, and as a shard, results in `b`: the rasters are equal."""
     for number, chip in enumerate(chips):
         write_tif(tmp_path / "tifs", chip, rasterio.Affine(10, 0, LEFT, 0, -10, TOP + 1000 * number))
     make_dataset(tmp_path / "data", chips)
-    from_tifs = run(tmp_path / "a", tmp_path / "tifs")
-    from_shards = run(tmp_path / "b", tmp_path / "data")
-    assert from_tifs.water_share == from_shards.water_share
-    assert from_tifs.n_lakes == from_shards.n_lakes == 4
+    found = [
+        run(tmp_path / "a", tmp_path / "tifs", settings=settings),
+        run(tmp_path / "b", tmp_path / "data", settings=settings),
+    ]
+    assert found[0].water_share == found[1].water_share
+    assert found[0].n_lakes == found[1].n_lakes
     for chip in chips:
         for kind in ("logit", "probability", "water"):
             with (
@@ -265,6 +269,15 @@ def test_shards_and_geotiffs_give_the_same(tmp_path: Path, model: str, request: 
                 np.testing.assert_array_equal(one.read(), other.read())
                 assert one.crs == other.crs
                 np.testing.assert_allclose(one.transform, other.transform, atol=2e-3)
+    return found
+
+
+@pytest.mark.parametrize("model", ["water-index", "counting"])
+def test_shards_and_geotiffs_give_the_same(tmp_path: Path, model: str, request: pytest.FixtureRequest) -> None:
+    if model == "counting":
+        request.getfixturevalue("counting")
+    from_tifs, _ = run_both(tmp_path, mixed_chips(), PredictSettings(model="water-index"))
+    assert from_tifs.n_lakes == 4
     lakes = [geopandas.read_file(tmp_path / run / "chips" / "lakes.gpkg", layer="lakes") for run in ("a", "b")]
     assert lakes[0].year.tolist() == [0] * 4
     assert lakes[1].year.tolist() == [2022] * 4
@@ -276,6 +289,60 @@ def test_shards_and_geotiffs_give_the_same(tmp_path: Path, model: str, request: 
         "c2": True,
         "c3": True,
     }
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> PredictSettings:
+    """A tiny network with random weights."""
+    from cryosentinel_core.io.model_files import write_random_checkpoint
+
+    path = write_random_checkpoint(tmp_path_factory.mktemp("weights") / "tiny.ckpt", seed=6, decoder_channels=8)
+    return PredictSettings(
+        model=str(path), device="cpu", precision="float32", tta=False, batch_size=3, threads=1, min_area_m2=1000
+    )
+
+
+def test_shards_and_geotiffs_give_the_same_by_a_network(tmp_path: Path, network: PredictSettings) -> None:
+    summaries = run_both(tmp_path, mixed_chips(), network)
+    assert [share is None for share in summaries[0].water_share.values()] == [False] * 4 + [True]
+    logits = np.stack([read(tmp_path / "a", name, "logit") for name in ("c0", "c1", "c2", "c3")])
+    assert (logits > 0).any()
+    assert (logits[0] < 0).any()
+    assert (logits[2] == -32_768).any(), "holes are unobserved"
+    assert (logits[0] != logits[1]).mean() > 0.5, "a chip without radar is computed without"
+    assert (read(tmp_path / "a", "c4", "logit") == -32_768).all()
+    lakes = [geopandas.read_file(tmp_path / run / "chips" / "lakes.gpkg", layer="lakes") for run in ("a", "b")]
+    assert len(lakes[0]) > 0
+    assert lakes[0].lake_id.tolist() == lakes[1].lake_id.tolist()
+    np.testing.assert_allclose(lakes[0].area_m2, lakes[1].area_m2, rtol=1e-6)
+
+
+def test_real_chips_through_a_network(
+    real: tuple[Path, ChipsSummary], shared_data: Path, tmp_path: Path, network: PredictSettings
+) -> None:
+    """As GeoTIFFs and, one of them, as a shard: the same logits, finite on every pixel with data."""
+    root, by_index = real
+    tifs = tmp_path / "tifs"
+    tifs.mkdir()
+    for name in (COAST, LAND, SNOW, RIVER):
+        assemble(shared_data / "chips", tifs, name)
+    summary = run(tmp_path / "a", tifs, settings=network)
+    assert not summary.is_partial
+    assert sorted(summary.water_share) == sorted(by_index.water_share)
+    for name in summary.water_share:
+        logit = read(tmp_path / "a", name, "logit")
+        np.testing.assert_array_equal(logit == -32_768, read(root, name, "logit") == -32_768)
+        assert len(np.unique(logit)) > 100
+    with rasterio.open(tifs / f"{COAST}.tif") as raster:
+        data = raster.read()
+        x, y = raster.xy(112, 112, offset="ul")
+        lon, lat = Transformer.from_crs(raster.crs, 4326, always_xy=True).transform(x, y)
+    chip = lake_chip(
+        chip_id=COAST, lat=lat, lon=lon, s2=data[:12].clip(0).astype(np.uint16), s1=data[12:14],
+        dem=data[14:].astype(np.int16),
+    )  # fmt: skip
+    run(tmp_path / "b", make_dataset(tmp_path / "data", [chip]), settings=network)
+    np.testing.assert_array_equal(read(tmp_path / "b", COAST, "logit"), read(tmp_path / "a", COAST, "logit"))
 
 
 def test_a_lake_is_as_large_as_it_is(tmp_path: Path) -> None:
