@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task, TaskID
 
 
 class Console:
@@ -37,13 +37,29 @@ class Console:
     def __enter__(self) -> Console:
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console as RichConsole
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                ProgressColumn,
+                TextColumn,
+                TimeElapsedColumn,
+            )
             from rich.progress import TimeRemainingColumn as Remaining
+            from rich.text import Text
+
+            class Rate(ProgressColumn):
+                """Pieces a second, as windows of a network."""
+
+                def render(self, task: Task) -> Text:
+                    """The rate of the last seconds; empty while there is none."""
+                    return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
             self._bars = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
+                Rate(),
                 TimeElapsedColumn(),
                 Remaining(),
                 console=RichConsole(stderr=True),
