@@ -205,13 +205,13 @@ def strip_prefixes(path: Path, state_dict: Mapping[Any, Any]) -> dict[str, Any]:
     stripped: dict[str, Any] = {}
     for key, value in state_dict.items():
         if not isinstance(key, str):
-            raise CheckpointError(f"{path}: a weight is named {key!r}, which is no string", _HINT)
+            raise CheckpointError(f"{path}: a weight is named by a {type(key).__name__}, wanted a string", _HINT)
         parts = key.split(".")
         while len(parts) > 1 and parts[0] in _PREFIXES:
             parts = parts[1:]
         name = ".".join(part for part in parts if part not in _WRAPPERS)
         if name in stripped:
-            raise CheckpointError(f"{path}: two weights are both {name!r} once prefixes are stripped", _HINT)
+            raise CheckpointError(f"{path}: two weights are both {_shown(name)} once prefixes are stripped", _HINT)
         stripped[name] = value
     return stripped
 
@@ -229,13 +229,20 @@ def _materialise(path: Path, archive: Archive, named: dict[str, Any]) -> dict[st
             continue
         if content is None:
             content = np.memmap(path, mode="c", dtype=np.uint8)
-        tensors[name] = _tensor_of(archive, content, value)
+        try:
+            tensors[name] = _tensor_of(archive, content, value)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            raise CheckpointError(f"{path}: {_shown(name)} is no sound tensor: {str(error)[:200]}", _HINT) from error
     return tensors
 
 
 def _is_plain_tensor(value: Any) -> bool:
+    """Whether a value is a dense tensor with its numbers in memory."""
     return (
-        isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized and not value.is_nested
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_nested)
     )
 
 
@@ -284,7 +291,13 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
 
 def _listed(names: list[str], most: int = 20) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(_shown, names[:most])) + more
+
+
+def _shown(name: str, most: int = 160) -> str:
+    """A name of the file for a message: printable and short."""
+    text = name[:most].encode("unicode_escape").decode("ascii")
+    return text if len(name) <= most else f"{text}..."
 
 
 def _kind(value: Any) -> str:

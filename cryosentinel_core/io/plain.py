@@ -50,7 +50,11 @@ def to_plain(value: Any) -> Any:
 
 def _plain(value: Any, budget: _Budget, depth: int) -> Any:
     budget.spend(depth)
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates cannot be printed
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"integer of {value.bit_length()} bits"  # Python refuses to print very long ones
+    if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Inert):
         return _plain_inert(value, budget, depth)

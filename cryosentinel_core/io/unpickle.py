@@ -10,17 +10,28 @@ into tensors after checking them.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, ClassVar, Final, NoReturn
 
 from cryosentinel_core.errors import CheckpointError
 
-MAX_PICKLE_BYTES: Final = 32 * 2**20
+MAX_PICKLE_BYTES: Final = 8 * 2**20
 """Longest pickle that is read; a network of 306 M parameters with optimiser state needs under 1 MiB."""
+
+MAX_NAMES: Final = 2_000
+"""Most classes and functions that a pickle may name."""
+
+MAX_INERT: Final = 100_000
+"""Most placeholders of instances that are made of one pickle."""
+
+MAX_NUMEL: Final = 2**48
+"""Most elements that a tensor may claim, whatever its strides."""
 
 ITEM_BYTES: Final[dict[str, int]] = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1,
@@ -76,6 +87,18 @@ class Archive:
     offsets: dict[str, tuple[int, int]]
 
 
+class _Budget:
+    """How many placeholders may still be made."""
+
+    def __init__(self) -> None:
+        self.left = MAX_INERT
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError(f"more than {MAX_INERT} objects")
+
+
 class InertDict(dict[Any, Any]):
     """An ordered dict of the file, without the attributes that the file wants on it."""
 
@@ -87,8 +110,11 @@ class Inert:
     """Placeholder of an instance of some class: what the file says of it, and no behaviour."""
 
     class_name = ""
+    budget: _Budget | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:  # noqa: D102
+        if cls.budget is not None:
+            cls.budget.spend()
         self = super().__new__(cls)
         self.args = args
         self.kwargs = kwargs
@@ -108,6 +134,7 @@ class Inert:
         self.state = state
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        check_key(key)
         self.entries[key] = value
 
     def append(self, element: Any) -> None:
@@ -134,7 +161,12 @@ class _MakeDict(_Allowed):
     __slots__ = ()
 
     def __call__(self, *args: Any) -> InertDict:
-        return InertDict(*args)
+        made = InertDict()
+        for pairs in args:
+            for key, value in pairs.items() if isinstance(pairs, dict) else pairs:
+                check_key(key)
+                made[key] = value
+        return made
 
 
 class _MakeTensor(_Allowed):
@@ -178,12 +210,31 @@ _ALLOWED: Final[dict[tuple[str, str], _Allowed]] = {
 }
 
 
+def check_key(key: Any, depth: int = 0) -> None:
+    """Refuse a dict key or set element whose hash could take for ever: tuples that hold one another, or very many parts.
+
+    Python computes the hash of a tuple anew from all that is in it, shared parts as often as they are referred to, and
+    without a limit to its depth: thirty levels of pairs in a hundred bytes take hours, and a hundred thousand levels
+    the stack.
+
+    Raises:
+        pickle.UnpicklingError: If it is one.
+    """
+    if isinstance(key, tuple | frozenset):
+        if depth >= 3 or len(key) > 32:
+            raise pickle.UnpicklingError("a key is nested or long")
+        for part in key:
+            check_key(part, depth + 1)
+
+
 def _tensor_record(storage: Any, offset: Any, shape: Any, stride: Any) -> TensorRecord:
     ints = isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= 8
     if not isinstance(storage, StorageRecord) or not ints or not all(type(v) is int for v in (offset, *shape, *stride)):
         raise pickle.UnpicklingError("a tensor is not described by a storage and integers")
     if offset < 0 or min((*shape, *stride), default=0) < 0:
-        raise pickle.UnpicklingError(f"a tensor has negative size, stride or offset: {shape}, {stride}, {offset}")
+        raise pickle.UnpicklingError("a tensor has a negative size, stride or offset")
+    if max((*shape, *stride), default=0) >= MAX_NUMEL or math.prod(shape) >= MAX_NUMEL:
+        raise pickle.UnpicklingError(f"a tensor claims {MAX_NUMEL} elements or more")
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     if 0 not in shape and last >= storage.numel:
         raise pickle.UnpicklingError(
@@ -192,18 +243,70 @@ def _tensor_record(storage: Any, offset: Any, shape: Any, stride: Any) -> Tensor
     return TensorRecord(storage, offset, shape, stride)
 
 
-class _DataUnpickler(pickle.Unpickler):
-    """Python's own parser of pickles, with every name resolved to data."""
+_Parser: Any = vars(pickle)["_Unpickler"]
+"""The standard library's parser written in Python, which has no public name."""
+
+
+class _DataUnpickler(_Parser):  # type: ignore[misc]
+    """Python's own parser of pickles, with every name resolved to data.
+
+    It is the parser written in Python: the one in C hashes keys and makes room for memos before anything can be checked.
+    """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_Parser.dispatch)
 
     def __init__(self, content: bytes, archive: Archive) -> None:
         super().__init__(io.BytesIO(content), encoding="utf-8")
         self.archive = archive
+        self.classes: dict[str, type[Inert]] = {}
+        self.budget = _Budget()
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         allowed = _ALLOWED.get((module_name, global_name))
         if allowed is not None:
             return allowed
-        return type("Inert", (Inert,), {"class_name": f"{module_name}.{global_name}"})
+        name = f"{module_name}.{global_name}"
+        if name not in self.classes:
+            if len(self.classes) >= MAX_NAMES or len(name) > 1_000:
+                raise pickle.UnpicklingError(f"more than {MAX_NAMES} names, or one of over 1,000 characters")
+            self.classes[name] = type("Inert", (Inert,), {"class_name": name, "budget": self.budget})
+        return self.classes[name]
+
+    def load_setitem(self) -> None:
+        check_key(self.stack[-2])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        for key in self.stack[::2]:
+            check_key(key)
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        for key in self.stack[::2]:
+            check_key(key)
+        super().load_dict()
+
+    def load_additems(self) -> None:
+        for element in self.stack:
+            check_key(element)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        for element in self.stack:
+            check_key(element)
+        super().load_frozenset()
+
+    def load_bytearray8(self) -> None:
+        raise pickle.UnpicklingError("byte arrays are not read")
+
+    dispatch |= {
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
     def persistent_load(self, pid: Any) -> StorageRecord:
         if isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage":
@@ -213,7 +316,8 @@ class _DataUnpickler(pickle.Unpickler):
                 if length < numel * ITEM_BYTES[kind.dtype]:
                     raise pickle.UnpicklingError(f"record data/{key} is missing or too short ({length} bytes)")
                 return StorageRecord(key, kind.dtype, numel)
-        raise pickle.UnpicklingError(f"unknown reference {str(pid)[:80]!r}")
+            raise pickle.UnpicklingError("a storage of a kind that no network here has")
+        raise pickle.UnpicklingError(f"unknown reference of type {type(pid).__name__}")
 
 
 def inspect_archive(path: Path) -> Archive:
@@ -256,6 +360,10 @@ def _refuse_unsound(path: Path, infos: list[zipfile.ZipInfo], size: int) -> None
     total = sum(info.file_size for info in infos)
     if total > size:
         raise CheckpointError(f"{path}: its records claim {total} bytes, the file has {size}", _HINT)
+    if any(
+        info.filename.startswith("/") or "\\" in info.filename or ".." in info.filename.split("/") for info in infos
+    ):
+        raise CheckpointError(f"{path} names a record outside itself", _HINT)
     if len({info.filename for info in infos}) != len(infos):
         raise CheckpointError(f"{path} names a record twice", _HINT)
     for info in infos:
@@ -290,4 +398,5 @@ def read_as_data(path: Path, archive: Archive) -> Any:
     except RecursionError as error:
         raise CheckpointError(f"{path} is nested too deeply", _HINT) from error
     except Exception as error:  # a malformed pickle can raise nearly anything, and none of it is ours
-        raise CheckpointError(f"{path} cannot be read as data: {type(error).__name__}: {error}", _HINT) from error
+        reason = str(error)[:300]
+        raise CheckpointError(f"{path} cannot be read as data: {type(error).__name__}: {reason}", _HINT) from error
