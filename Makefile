@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO ?= demo
+# Two test workers on two cores: threads within each would only wait for each other.
+TEST_ENV = OMP_NUM_THREADS=1
 
 .PHONY: demo test quick lint types docs clean
 
@@ -29,10 +31,10 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 docs:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

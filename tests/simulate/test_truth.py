@@ -15,6 +15,7 @@ from cryosentinel_core.simulate import SimulateSettings, SimulationSummary, load
 from cryosentinel_core.simulate.grids import Grid, build_ground
 from cryosentinel_core.simulate.lakes import KINDS, draft_lakes
 from cryosentinel_core.simulate.shapes import fraction_of
+from cryosentinel_core.simulate.truth import lake_ground
 from cryosentinel_core.simulate.world import build_world
 
 Truth = tuple[gpd.GeoDataFrame, pd.DataFrame]
@@ -53,9 +54,26 @@ def test_lakes_of_a_year_never_touch(truth: Truth) -> None:
 
 def test_every_kind_of_event_occurs(truth: Truth) -> None:
     events = truth[1]
-    assert set(events["status"]) == {"stable", "grown", "shrunk", "new", "vanished", "merged", "split", "unobserved"}
-    assert set(events.loc[events["status"] == "unobserved", "reason"]) == {"ice", "shadow", "cloud"}
-    assert (events.loc[events["status"] != "unobserved", "reason"] == "").all()
+    assert set(events["true_status"]) == {"stable", "grown", "shrunk", "new", "vanished", "merged", "split"}
+    hidden = events["status"] == "unobserved"
+    assert set(events.loc[hidden, "reason"]) == {"ice", "shadow", "cloud"}
+    assert (events.loc[~hidden, "status"] == events.loc[~hidden, "true_status"]).all()
+    assert (events.loc[~hidden, "reason"] == "").all()
+
+
+def test_ice_on_the_ground_hides_a_lake_that_is_not_there(truth: Truth, small_settings: SimulateSettings) -> None:
+    """Of a lake that is new or gone, all the ground must have been seen bare: a glacier's edge on it is enough to hide it."""
+    world = build_world(small_settings)
+    ground = lake_ground(world.ground.grid, world.lakes)
+    events = truth[1].set_index("truth_ids")
+    n_icy = 0
+    for number, lake in enumerate(world.lakes):
+        if lake.kind in ("new", "vanished"):
+            under_ice = world.cover.glacier.reshape(-1)[ground.index[ground.lake == number]] > 0.5
+            if under_ice.any():
+                n_icy += 1
+                assert tuple(events.loc[lake.name, ["status", "reason"]]) == ("unobserved", "ice")
+    assert n_icy > 0
 
 
 def test_events_agree_with_the_lakes(truth: Truth) -> None:
