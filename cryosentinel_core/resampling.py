@@ -62,10 +62,13 @@ class Positions:
     Attributes:
         rows: (H, 1) or (H, W) float64.
         cols: (1, W) or (H, W) float64.
+        is_separable: True if rows and columns are (H, 1) and (1, W), of a source on the grid's own axes. Not told from the shapes:
+            a grid one pixel wide has (H, 1) either way.
     """
 
     rows: NDArray[np.float64]
     cols: NDArray[np.float64]
+    is_separable: bool = False
 
     @property
     def window(self) -> tuple[int, int, int, int]:
@@ -91,7 +94,7 @@ def positions_in(source: Source, grid: Grid, every: int = 1) -> Positions:
     if source.epsg == grid.epsg:
         cols = ((at_col + 0.5) * PIXEL_M - source.left) / source.step_x - 0.5
         rows = (source.top + (at_row + 0.5) * PIXEL_M) / source.step_y - 0.5
-        return Positions(rows=np.asarray(rows[:, None]), cols=np.asarray(cols[None, :]))
+        return Positions(rows=np.asarray(rows[:, None]), cols=np.asarray(cols[None, :]), is_separable=True)
     first_row, first_col = grid.row // NODE_PX, grid.col // NODE_PX
     last_row, last_col = (grid.row + grid.height - 1) // NODE_PX + 1, (grid.col + grid.width - 1) // NODE_PX + 1
     node_x = (np.arange(first_col, last_col + 1) * NODE_PX + 0.5) * PIXEL_M
@@ -153,7 +156,7 @@ def sample_bilinear(
     Returns:
         (H, W) numbers of the same dtype and (H, W) bool; 0 where not valid.
     """
-    if positions.rows.shape[1] == 1:
+    if positions.is_separable:
         return _bilinear_separable(values, valid, positions, origin, fill_half)
     strips = []
     for start in range(0, positions.rows.shape[0], STRIP_PX):

@@ -8,7 +8,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
@@ -104,6 +104,9 @@ def test_any_window_gives_the_same_numbers(tmp_path: Path, epsg: int, nearest: b
 
     @settings(deadline=None, max_examples=12)
     @given(st.integers(0, 250), st.integers(0, 250), st.integers(1, 50), st.integers(1, 80))
+    @example(0, 0, 2, 1)
+    @example(7, 9, 1, 3)
+    @example(7, 9, 1, 1)
     def check(row: int, col: int, height: int, width: int) -> None:
         inner = grid_at(row, col, height, width)
         part = read_on_grid(href, inner, nearest=nearest)
