@@ -30,7 +30,7 @@ CONFIG_KEYS: Final[dict[str, str]] = {
     "allow_mixed": "allow_mixed", "workers": "workers", "scheduler": "scheduler", "model": "model",
     "threshold": "threshold", "overlap": "overlap", "tta": "tta", "device": "device", "precision": "precision",
     "batch_size": "batch_size", "min_area": "min_area", "min_elevation": "min_elevation", "compile": "compiling",
-    "weights": "weights", "confidence": "confidence",
+    "weights": "weights", "uncertainty": "uncertainty", "confidence": "confidence",
     "min_observed": "min_observed", "watch": "watch", "yes": "yes",
 }  # fmt: skip
 """Keys that a settings file may hold -> the parameter that they set."""
@@ -154,6 +154,8 @@ predict_options = compose(
                  help="Pass over windows that lie wholly below; their ground stays unobserved."),
     click.option("--weights", type=click.Choice(["model", "ema"]), default="model", show_default=True,
                  help="Which copy in the checkpoint: the model's, or the moving average."),
+    click.option("--uncertainty/--no-uncertainty", default=False, show_default=True,
+                 help="Also write how far a network's logits spread over the flips, and give lakes an area band."),
 )  # fmt: skip
 
 
@@ -176,6 +178,7 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
 
     Raises:
         ConfigError: If a value is not allowed.
+        click.UsageError: If values do not go together (exit code 2).
     """
     from cryosentinel_core.settings import DEFAULT_MODEL, PredictSettings
 
@@ -188,8 +191,12 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
         name: values[name]
         for name in ("threshold", "tta", "device", "precision", "weights", "workers", "scheduler", "compiling")
     }
+    model = values["model"] or DEFAULT_MODEL
+    if values["uncertainty"]:
+        _check_members(model, tta=values["tta"])
     picked |= {
-        "model": values["model"] or DEFAULT_MODEL,
+        "model": model,
+        "uncertainty": values["uncertainty"],
         "overlap": float(values["overlap"]),
         "batch_size": batch_size,
         "min_area_m2": values["min_area"],
@@ -197,6 +204,22 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
         "tile_cells": int(values.get("tile_cells", 10)),
     }
     return build_settings(PredictSettings, picked)
+
+
+def _check_members(model: str, *, tta: bool) -> None:
+    """Refuse to look for a spread where nothing can differ.
+
+    Raises:
+        click.UsageError: If there are no members, or one alone (exit code 2).
+    """
+    from cryosentinel_core.settings import WATER_INDEX
+
+    if model == WATER_INDEX:
+        raise click.UsageError(
+            f"--uncertainty is for networks: {WATER_INDEX} has no members that could differ; use --no-uncertainty"
+        )
+    if not tta:
+        raise click.UsageError("--uncertainty with --no-tta leaves one member, which has no spread: use --tta")
 
 
 S = TypeVar("S")

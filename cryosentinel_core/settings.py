@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cryosentinel_core.recipe import Composite, RadarFilter, RadarKind, Recipe
 from cryosentinel_core.season import Season
@@ -103,6 +103,7 @@ class PredictSettings(_Frozen):
         threads: Threads of one network process on the CPU.
         compiling: Whether the network is compiled: `on`, `off`, or `auto` for large jobs on a GPU.
         weights: `model`, or `ema` for the averaged copy that a checkpoint may hold.
+        uncertainty: Write the spread of the members' logits, and give lakes an area band.
         scheduler: Address of a dask.distributed scheduler, or None.
         tile_cells: Cells along a tile of work; never changes a result.
     """
@@ -120,6 +121,7 @@ class PredictSettings(_Frozen):
     threads: int = Field(default=2, ge=1)
     compiling: Literal["auto", "on", "off"] = "auto"
     weights: Literal["model", "ema"] = "model"
+    uncertainty: bool = False
     scheduler: str | None = None
     tile_cells: Literal[1, 2, 5, 10] = TILE_CELLS
 
@@ -129,6 +131,14 @@ class PredictSettings(_Frozen):
         if value not in STRIDE_OF_OVERLAP:
             raise ValueError(f"overlap {value:g} leaves the lattice: use 0, 0.5 or 0.75")
         return value
+
+    @model_validator(mode="after")
+    def _spread_has_members(self) -> PredictSettings:
+        if self.uncertainty and self.model == WATER_INDEX:
+            raise ValueError(f"{WATER_INDEX} has no members whose logits could differ: leave --uncertainty out")
+        if self.uncertainty and not self.tta:
+            raise ValueError("without flips one model has one member, and no spread: use --tta")
+        return self
 
     @property
     def stride_px(self) -> int:

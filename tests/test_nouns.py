@@ -77,6 +77,10 @@ def test_digests_know_order_from_content() -> None:
 def test_settings_check_themselves() -> None:
     with pytest.raises(ValidationError, match="leaves the lattice"):
         PredictSettings(overlap=0.3)
+    with pytest.raises(ValidationError, match="no members"):
+        PredictSettings(model="water-index", uncertainty=True)
+    with pytest.raises(ValidationError, match="one member"):
+        PredictSettings(tta=False, uncertainty=True)
     with pytest.raises(ValidationError):
         FetchSettings(max_cloud=0)
     with pytest.raises(ValidationError):

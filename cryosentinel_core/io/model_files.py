@@ -127,6 +127,7 @@ def load_segmenter(
     weights: Literal["model", "ema"] = "model",
     threads: int | None = None,
     compiling: Compiling = "off",
+    spread: bool = False,
 ) -> NetworkSegmenter:
     """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
 
@@ -139,6 +140,7 @@ def load_segmenter(
         weights: `model`, or `ema` for the moving average that a checkpoint may hold.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
         compiling: `on`, `off` or `auto`: whether the network is compiled for a job.
+        spread: Whether the variance over the flips is given too; the name then ends in `-spread`.
 
     Raises:
         CheckpointError: If the file is damaged, unsafe or of another network.
@@ -161,6 +163,7 @@ def load_segmenter(
         tta=tta,
         threads=threads,
         compiling=compiling,
+        spread=spread,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-from cryosentinel_core.segmenter import Segmenter
+from cryosentinel_core.segmenter import MemberSegmenter, Segmenter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
 
 
@@ -24,7 +24,16 @@ def build_segmenter(settings: PredictSettings) -> Segmenter:
         settings.weights,
         settings.threads,
         settings.compiling,
+        settings.uncertainty,
     )
+
+
+def plain_of(segmenter: Segmenter) -> dict[str, Any]:
+    """What a digest and a record say of a segmenter: name, digest and, of several models, each one's SHA-256."""
+    plain: dict[str, Any] = {"segmenter": segmenter.name, "segmenter_digest": segmenter.digest}
+    if isinstance(segmenter, MemberSegmenter) and segmenter.members:
+        plain["members"] = segmenter.members
+    return plain
 
 
 def devices_of(settings: PredictSettings) -> list[str]:
@@ -46,6 +55,7 @@ def _build(
     weights: Literal["model", "ema"],
     threads: int,
     compiling: Literal["auto", "on", "off"],
+    spread: bool,
 ) -> Segmenter:
     if model == WATER_INDEX:
         from cryosentinel_core.water_index import WaterIndex
@@ -62,4 +72,5 @@ def _build(
         weights=weights,
         threads=threads,
         compiling=compiling,
+        spread=spread,
     )
