@@ -68,6 +68,7 @@ def predict(
       cryosentinel predict --aoi ile_alatau.geojson --year 2023
       cryosentinel predict --aoi ile_alatau --year 2023 --model water-index
       cryosentinel predict --aoi ile_alatau --year 2023 --uncertainty
+      cryosentinel predict --aoi ile_alatau --year 2023 --model a.ckpt --model b.ckpt
       cryosentinel predict --chips ./chips --model water-index
       cryosentinel predict --chips ./dataset --region pamir --year 2022 --n-chips 100
     """

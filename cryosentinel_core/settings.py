@@ -91,6 +91,7 @@ class PredictSettings(_Frozen):
 
     Attributes:
         model: `hf://...`, a checkpoint's path, or `water-index`.
+        more_models: Checkpoints whose logits are averaged with those of `model`: an ensemble; empty for one model.
         threshold: Probability from which a pixel is water.
         overlap: Of windows: 0, 0.5 or 0.75.
         tta: Average logits over the four flips.
@@ -109,6 +110,7 @@ class PredictSettings(_Frozen):
     """
 
     model: str = DEFAULT_MODEL
+    more_models: tuple[str, ...] = ()
     threshold: float = Field(default=0.5, gt=0, lt=1)
     overlap: float = 0.5
     tta: bool = True
@@ -133,12 +135,19 @@ class PredictSettings(_Frozen):
         return value
 
     @model_validator(mode="after")
-    def _spread_has_members(self) -> PredictSettings:
+    def _members_are_networks(self) -> PredictSettings:
+        if self.more_models and WATER_INDEX in self.models:
+            raise ValueError(f"{WATER_INDEX} is no network: an ensemble takes weights alone")
         if self.uncertainty and self.model == WATER_INDEX:
             raise ValueError(f"{WATER_INDEX} has no members whose logits could differ: leave --uncertainty out")
-        if self.uncertainty and not self.tta:
+        if self.uncertainty and not self.tta and not self.more_models:
             raise ValueError("without flips one model has one member, and no spread: use --tta")
         return self
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All models, one or several."""
+        return (self.model, *self.more_models)
 
     @property
     def stride_px(self) -> int:

@@ -81,6 +81,9 @@ def test_settings_check_themselves() -> None:
         PredictSettings(model="water-index", uncertainty=True)
     with pytest.raises(ValidationError, match="one member"):
         PredictSettings(tta=False, uncertainty=True)
+    with pytest.raises(ValidationError, match="is no network"):
+        PredictSettings(model="a.ckpt", more_models=("water-index",))
+    assert PredictSettings(model="a", more_models=("b",), tta=False, uncertainty=True).models == ("a", "b")
     with pytest.raises(ValidationError):
         FetchSettings(max_cloud=0)
     with pytest.raises(ValidationError):

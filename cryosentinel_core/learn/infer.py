@@ -181,15 +181,29 @@ class NetworkSegmenter:
         Raises:
             ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
         """
+        self.settle_batch(n_windows)
+        self.settle_compiling(n_windows)
+
+    def settle_batch(self, n_windows: int) -> None:
+        """The batch size part of `prepare_for`; none once compiled."""
+        most = largest_batch(n_windows)
         if self.is_compiled:
             return
-        most = largest_batch(n_windows)
         if self._finds_batch and self._tried_to < most and (self._tried_to in (0, self._batch_size)):
             self._batch_size, self._tried_to = find_batch_size(self._measure_rate, most), most
+
+    def settle_compiling(self, n_windows: int) -> None:
+        """The compiling part of `prepare_for`, for the batch size as it is."""
+        if self.is_compiled:
+            return
         if self._compiling == "on" or (
             self._compiling == "auto" and pays_to_compile(n_windows, self._measure_rate(self._batch_size))
         ):
             self._compile()
+
+    def limit_batch(self, n: int) -> None:
+        """Go on with batches of at most `n` chips."""
+        self._batch_size = min(self._batch_size, n)
 
     @property
     def is_compiled(self) -> bool:

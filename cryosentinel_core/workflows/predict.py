@@ -227,7 +227,7 @@ def _plan_year(
         settings={
             **plain,
             **band,
-            "model": settings.model,
+            "model": sorted(settings.models) if settings.more_models else settings.model,
             "threshold": settings.threshold,
             "min_area_m2": settings.min_area_m2,
             "tta": settings.tta,

@@ -203,3 +203,54 @@ def test_with_a_network(small_catalogue: Path, tmp_path: Path) -> None:
     seen = spread != SPREAD_NODATA
     assert seen.any()
     assert np.median(spread[seen]) > 10
+
+
+@pytest.mark.slow
+def test_an_ensemble_from_files_to_lakes(tmp_path: Path) -> None:
+    """Two networks over two processes: the same bytes as over one, every member's SHA-256 in the record of each tile."""
+    from cryosentinel_core.io.model_files import write_random_checkpoint
+    from cryosentinel_core.workflows.segmenters import build_segmenter, plain_of
+    from cryosentinel_core.workflows.segmenting import segment_tiles
+
+    models = [str(write_random_checkpoint(tmp_path / f"{n}.ckpt", seed=n, decoder_channels=32)) for n in (1, 2)]
+    cells = cells_of(2, 3)
+    stack = write_made_stack(tmp_path / "stack", cells)
+    plain = {"device": "cpu", "tta": False, "overlap": 0.0, "threads": 1, "batch_size": 2, "precision": "float32"}
+    found = {}
+    for name, order, devices in (("one", models, ["cpu"]), ("two", models[::-1], ["cpu", "cpu"])):
+        settings = {"model": order[0], "more_models": (order[1],), "uncertainty": True, **plain}
+        jobs = make_jobs(stack, tmp_path / name, cells, **settings)
+        segmenter = build_segmenter(jobs[0].settings)
+        assert len(plain_of(segmenter)["members"]) == 2
+        done = segment_tiles(jobs, segmenter, jobs[0].settings, Silent(), devices)
+        assert done.engine["n_models"] == 2
+        found[name] = {path.name: path.read_bytes() for path in sorted((tmp_path / name).iterdir())}
+    assert len(found["one"]) == 3 * len(cells)
+    assert found["one"] == found["two"], "neither processes nor the order of models change a byte"
+    spread = read_part(jobs[0].spread_part, hull_of_cells(jobs[0].cells), 0)
+    assert np.median(spread[spread != SPREAD_NODATA]) > 10
+    segmenter = build_segmenter(PredictSettings(model=models[0], **plain))
+    assert set(plain_of(segmenter)) == {"segmenter", "segmenter_digest"}
+
+
+@pytest.mark.slow
+def test_the_command_line_with_two_models(small_catalogue: Path, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from cryosentinel_cli.main import cli
+    from cryosentinel_core.io.model_files import write_random_checkpoint
+
+    models = [str(write_random_checkpoint(tmp_path / f"{n}.ckpt", seed=n, decoder_channels=32)) for n in (1, 2)]
+    arguments = ["predict", "--aoi", str(small_catalogue / "aoi.geojson"), "--year", "2023", "-q", "--json"]
+    arguments += ["--catalog", str(small_catalogue), "--overlap", "0", "--no-tta", "--precision", "float32"]
+    arguments += ["-w", str(tmp_path / "w"), "--uncertainty", "--model", models[0], "--model", models[1]]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert summary["model"].startswith("1-2-")
+    assert summary["model"].endswith("-spread")
+    record = json.loads((Path(summary["years"][0]["folder"]) / "run.json").read_text())
+    assert len(record["settings"]["members"]) == 2
+    assert all(len(sha) == 64 for sha in record["settings"]["members"].values())
+    assert record["settings"]["model"] == sorted(models)
+    assert record["engine"]["n_models"] == 2
