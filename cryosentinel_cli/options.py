@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -30,7 +30,7 @@ CONFIG_KEYS: Final[dict[str, str]] = {
     "allow_mixed": "allow_mixed", "workers": "workers", "scheduler": "scheduler", "model": "model",
     "threshold": "threshold", "overlap": "overlap", "tta": "tta", "device": "device", "precision": "precision",
     "batch_size": "batch_size", "min_area": "min_area", "min_elevation": "min_elevation", "compile": "compiling",
-    "weights": "weights", "confidence": "confidence",
+    "weights": "weights", "uncertainty": "uncertainty", "confidence": "confidence",
     "min_observed": "min_observed", "watch": "watch", "yes": "yes",
 }  # fmt: skip
 """Keys that a settings file may hold -> the parameter that they set."""
@@ -51,15 +51,25 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: unknown keys {', '.join(unknown)}", f"known are {', '.join(CONFIG_KEYS)}")
     found: dict[str, Any] = {}
     for key, value in data.items():
-        if key in _PATH_KEYS and isinstance(value, str) and (path.parent / value).exists():
-            value = str(path.parent / value)
-        found[CONFIG_KEYS[key]] = value
+        found[CONFIG_KEYS[key]] = _place(path.parent, value) if key in _PATH_KEYS else value
+    if "model" in found:
+        models = [found["model"]] if isinstance(found["model"], str) else found["model"]
+        if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
+            raise ConfigError(f"{path}: model is {models!r}", 'write it as model = "soup.ckpt", or a list of such')
+        found["model"] = models
     if "years" in found:
         years = found["years"]
         if not isinstance(years, list) or not all(isinstance(year, int) for year in years):
             raise ConfigError(f"{path}: years is {years!r}", "write it as years = [2017, 2023]")
         found["year"] = years
     return found
+
+
+def _place(folder: Path, value: Any) -> Any:
+    """A path of a settings file, or each of several, from the file's folder where something lies there."""
+    if isinstance(value, list):
+        return [_place(folder, one) for one in value]
+    return str(folder / value) if isinstance(value, str) and (folder / value).exists() else value
 
 
 def _load_config(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
@@ -135,8 +145,10 @@ fetch_options = compose(
 )  # fmt: skip
 
 predict_options = compose(
-    click.option("--model", metavar="hf://REPO/FILE, FILE or water-index", show_default="the published weights",
-                 help="Network weights (.ckpt or .safetensors), or the baseline water-index, which needs none."),
+    click.option("--model", multiple=True, metavar="hf://REPO/FILE, FILE or water-index",
+                 show_default="the published weights",
+                 help="Network weights (.ckpt or .safetensors), or the baseline water-index, which needs none. Give it again "
+                 "to average the logits of several weights."),
     click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
                  help="Probability from which a pixel is water."),
     click.option("--overlap", type=click.Choice(["0", "0.5", "0.75"]), default="0.5", show_default=True,
@@ -154,6 +166,8 @@ predict_options = compose(
                  help="Pass over windows that lie wholly below; their ground stays unobserved."),
     click.option("--weights", type=click.Choice(["model", "ema"]), default="model", show_default=True,
                  help="Which copy in the checkpoint: the model's, or the moving average."),
+    click.option("--uncertainty/--no-uncertainty", default=False, show_default=True,
+                 help="Also write how far logits spread over the flips and over several models, and give lakes an area band."),
 )  # fmt: skip
 
 
@@ -176,6 +190,7 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
 
     Raises:
         ConfigError: If a value is not allowed.
+        click.UsageError: If values do not go together (exit code 2).
     """
     from cryosentinel_core.settings import DEFAULT_MODEL, PredictSettings
 
@@ -188,8 +203,12 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
         name: values[name]
         for name in ("threshold", "tta", "device", "precision", "weights", "workers", "scheduler", "compiling")
     }
+    models = values["model"] or (DEFAULT_MODEL,)
+    _check_members(models, tta=values["tta"], uncertainty=values["uncertainty"])
     picked |= {
-        "model": values["model"] or DEFAULT_MODEL,
+        "model": models[0],
+        "more_models": tuple(models[1:]),
+        "uncertainty": values["uncertainty"],
         "overlap": float(values["overlap"]),
         "batch_size": batch_size,
         "min_area_m2": values["min_area"],
@@ -197,6 +216,26 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
         "tile_cells": int(values.get("tile_cells", 10)),
     }
     return build_settings(PredictSettings, picked)
+
+
+def _check_members(models: Sequence[str], *, tta: bool, uncertainty: bool) -> None:
+    """Refuse to average what is no network, and to look for a spread where nothing can differ.
+
+    Raises:
+        click.UsageError: If so (exit code 2).
+    """
+    from cryosentinel_core.settings import WATER_INDEX
+
+    if len(models) > 1 and WATER_INDEX in models:
+        raise click.UsageError(f"{WATER_INDEX} is no network: several --model take weights alone")
+    if not uncertainty:
+        return
+    if WATER_INDEX in models:
+        raise click.UsageError(
+            f"--uncertainty is for networks: {WATER_INDEX} has no members that could differ; use --no-uncertainty"
+        )
+    if not tta and len(models) == 1:
+        raise click.UsageError("--uncertainty with --no-tta leaves one member, which has no spread: use --tta")
 
 
 S = TypeVar("S")

@@ -43,6 +43,9 @@ LAKE_COLUMNS: Final = (
 )
 """Columns of the layers `lakes` and `candidates`, before the geometry."""
 
+BAND_COLUMNS: Final = ("area_low_m2", "area_high_m2")
+"""Columns that follow `LAKE_COLUMNS` where the spread of a network's members was asked for."""
+
 CHANGE_COLUMNS: Final = (
     "lake_key",
     "aliases",
@@ -182,6 +185,7 @@ class LakeReaders:
         dem: Grid -> (H, W) float metres, NaN = nodata; None where there is none.
         counts: Grid -> (5, H, W) uint8, dates by `scene.COUNT_NAMES`; None where there are none.
         dates: Grid -> (3, H, W) uint16, days since 1970-01-01 by `scene.DATE_NAMES`, 0 where none; None where there are none.
+        spread: Grid -> (H, W) uint16 stored spreads of the logits, `SPREAD_NODATA` where unobserved; None where there are none.
     """
 
     logits: Callable[[Grid], NDArray[np.int16]]
@@ -189,6 +193,7 @@ class LakeReaders:
     dem: Callable[[Grid], NDArray[np.float32]] | None = None
     counts: Callable[[Grid], NDArray[np.uint8]] | None = None
     dates: Callable[[Grid], NDArray[np.uint16]] | None = None
+    spread: Callable[[Grid], NDArray[np.uint16]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
+from cryosentinel_core.area_band import measure_band, widen_sigma
 from cryosentinel_core.components import BLOCK_PX, Components, find_components, level_of_threshold, read_padded
-from cryosentinel_core.lake import LAKE_COLUMNS, LakeOrigin, LakeReaders
+from cryosentinel_core.lake import BAND_COLUMNS, LAKE_COLUMNS, LakeOrigin, LakeReaders
 from cryosentinel_core.lattice import Grid, Zone, transformer
 from cryosentinel_core.measure import lake_id_of, measure_geodesic
 from cryosentinel_core.outlines import place_outlines, trace_outlines
@@ -60,8 +61,9 @@ def extract_lakes(
         model: Constants of the error model; None for those of the segmenter's kind.
 
     Returns:
-        GeoDataFrame in EPSG:4326 with the columns `LAKE_COLUMNS`, `is_lake` (bool: belongs to the layer `lakes`, else to
-        `candidates`), `epsg` (the zone), and geometry. Give all zones' to `merge_zones`. Rows in order of the components.
+        GeoDataFrame in EPSG:4326 with the columns `LAKE_COLUMNS`, with a spread also `BAND_COLUMNS`, `is_lake` (bool: belongs
+        to the layer `lakes`, else to `candidates`), `epsg` (the zone), and geometry. Give all zones' to `merge_zones`. Rows in
+        order of the components.
     """
     level = level_of_threshold(threshold)
     found = find_components(readers, hull, level, block_px=block_px)
@@ -75,7 +77,7 @@ def extract_lakes(
         for name, values in rows.items():
             columns[name].extend(values)
     if not index:
-        return _empty()
+        return _empty(BAND_COLUMNS if readers.spread is not None else ())
     order = np.argsort(np.array(index), kind="stable")
     table = pd.DataFrame({name: [values[i] for i in order] for name, values in columns.items()})
     return _finish(table, hull.epsg, area, origin, min_area_m2, model or model_of_segmenter(origin.is_network))
@@ -91,11 +93,13 @@ def merge_zones(frames: Sequence[gpd.GeoDataFrame]) -> tuple[gpd.GeoDataFrame, g
         frames: What `extract_lakes` returned, one a zone; none gives empty tables.
 
     Returns:
-        (lakes, candidates): GeoDataFrames with the columns `LAKE_COLUMNS` and geometry, EPSG:4326, sorted by id and size.
+        (lakes, candidates): GeoDataFrames with the columns `LAKE_COLUMNS`, `BAND_COLUMNS` if they were given, and geometry,
+        EPSG:4326, sorted by id and size.
     """
     filled = [frame for frame in frames if len(frame)]
     if not filled:
-        return _columns_of_contract(_empty()), _columns_of_contract(_empty())
+        nothing = frames[0] if len(frames) else _empty()
+        return _columns_of_contract(nothing), _columns_of_contract(nothing)
     merged = gpd.GeoDataFrame(pd.concat(filled, ignore_index=True), crs="EPSG:4326")
     if len(filled) > 1:
         merged = merged[~_is_doubled(merged)]
@@ -106,7 +110,12 @@ def merge_zones(frames: Sequence[gpd.GeoDataFrame]) -> tuple[gpd.GeoDataFrame, g
 
 def _columns_of_contract(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Only the columns that the files hold, in their order."""
-    return frame[[*LAKE_COLUMNS, "geometry"]].reset_index(drop=True)
+    return frame[[*LAKE_COLUMNS, *_band_of(frame), "geometry"]].reset_index(drop=True)
+
+
+def _band_of(frame: pd.DataFrame) -> tuple[str, ...]:
+    """The band's columns, if a table has them."""
+    return tuple(name for name in BAND_COLUMNS if name in frame.columns)
 
 
 def _is_doubled(merged: gpd.GeoDataFrame) -> NDArray[np.bool_]:
@@ -198,6 +207,9 @@ def _measure_window(
         "touches_edge": (found.n_edge_sides[members] > 0).tolist(),
     }
     rows.update(_read_inside(readers, hull, window, labels, logits, len(members)))
+    if readers.spread is not None:
+        first = (found.row[members], found.col[members])
+        rows.update(measure_band(readers, readers.spread, hull, window, first, level, transform, to_lonlat))
     return rows
 
 
@@ -262,6 +274,9 @@ def _finish(
         lacks_radar=origin.is_network and not origin.radar_used,
         model=model,
     )
+    band = {name: table[name].to_numpy() for name in _band_of(table)}
+    if band:
+        band, random = widen_sigma(band, area_m2, random)
     shapely.prepare(area)
     added: dict[str, Any] = {
         "lake_id": [lake_id_of(polygon) for polygon in geometry],
@@ -275,20 +290,21 @@ def _finish(
         "radar_used": origin.radar_used,
         "model": origin.model,
         "epsg": epsg,
+        **band,
         "is_lake": (area_m2 >= min_area_m2) & shapely.intersects(area, geometry),
         "n_observations": pd.array(table["n_observations"].to_numpy(), dtype="Int64"),
     }
     frame = gpd.GeoDataFrame(table.assign(**added), geometry="geometry", crs="EPSG:4326")
-    return frame[[*LAKE_COLUMNS, "is_lake", "epsg", "geometry"]]
+    return frame[[*LAKE_COLUMNS, *band, "is_lake", "epsg", "geometry"]]
 
 
-def _empty() -> gpd.GeoDataFrame:
+def _empty(band: tuple[str, ...] = ()) -> gpd.GeoDataFrame:
     """A table without a lake, all columns with their types."""
     texts = {"lake_id", "aoi", "model", "median_date", "first_date", "last_date"}
     flags = {"radar_used", "touches_edge", "is_lake"}
     wholes = {"year", "epsg"}
     columns: dict[str, Any] = {}
-    for name in (*LAKE_COLUMNS, "is_lake", "epsg"):
+    for name in (*LAKE_COLUMNS, *band, "is_lake", "epsg"):
         dtype = "str" if name in texts else "bool" if name in flags else "int64" if name in wholes else "float64"
         columns[name] = pd.Series([], dtype="Int64" if name == "n_observations" else dtype)
     return gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries([], crs="EPSG:4326"), crs="EPSG:4326")

@@ -119,6 +119,26 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
+class MemberSegmenter(Protocol):
+    """What a segmenter that averages members (flips, models) offers besides."""
+
+    @property
+    def has_spread(self) -> bool:
+        """True if its answer is (N, 2, H, W) float32: mean and population variance of the members' logits; else the mean alone."""
+        ...
+
+    @property
+    def members(self) -> dict[str, str]:
+        """Name -> SHA-256 of the weights of each model, where there are several; empty for one."""
+        ...
+
+
+def has_spread(segmenter: Segmenter) -> bool:
+    """True if a segmenter gives the variance of its members beside their mean."""
+    return isinstance(segmenter, MemberSegmenter) and segmenter.has_spread
+
+
+@runtime_checkable
 class Engine(Protocol):
     """What a segmenter that computes on a device offers besides; none of it changes an answer by more than rounding.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cryosentinel_core.recipe import Composite, RadarFilter, RadarKind, Recipe
 from cryosentinel_core.season import Season
@@ -91,6 +91,7 @@ class PredictSettings(_Frozen):
 
     Attributes:
         model: `hf://...`, a checkpoint's path, or `water-index`.
+        more_models: Checkpoints whose logits are averaged with those of `model`: an ensemble; empty for one model.
         threshold: Probability from which a pixel is water.
         overlap: Of windows: 0, 0.5 or 0.75.
         tta: Average logits over the four flips.
@@ -103,11 +104,13 @@ class PredictSettings(_Frozen):
         threads: Threads of one network process on the CPU.
         compiling: Whether the network is compiled: `on`, `off`, or `auto` for large jobs on a GPU.
         weights: `model`, or `ema` for the averaged copy that a checkpoint may hold.
+        uncertainty: Write the spread of the members' logits, and give lakes an area band.
         scheduler: Address of a dask.distributed scheduler, or None.
         tile_cells: Cells along a tile of work; never changes a result.
     """
 
     model: str = DEFAULT_MODEL
+    more_models: tuple[str, ...] = ()
     threshold: float = Field(default=0.5, gt=0, lt=1)
     overlap: float = 0.5
     tta: bool = True
@@ -120,6 +123,7 @@ class PredictSettings(_Frozen):
     threads: int = Field(default=2, ge=1)
     compiling: Literal["auto", "on", "off"] = "auto"
     weights: Literal["model", "ema"] = "model"
+    uncertainty: bool = False
     scheduler: str | None = None
     tile_cells: Literal[1, 2, 5, 10] = TILE_CELLS
 
@@ -129,6 +133,21 @@ class PredictSettings(_Frozen):
         if value not in STRIDE_OF_OVERLAP:
             raise ValueError(f"overlap {value:g} leaves the lattice: use 0, 0.5 or 0.75")
         return value
+
+    @model_validator(mode="after")
+    def _members_are_networks(self) -> PredictSettings:
+        if self.more_models and WATER_INDEX in self.models:
+            raise ValueError(f"{WATER_INDEX} is no network: an ensemble takes weights alone")
+        if self.uncertainty and self.model == WATER_INDEX:
+            raise ValueError(f"{WATER_INDEX} has no members whose logits could differ: leave --uncertainty out")
+        if self.uncertainty and not self.tta and not self.more_models:
+            raise ValueError("without flips one model has one member, and no spread: use --tta")
+        return self
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All models, one or several."""
+        return (self.model, *self.more_models)
 
     @property
     def stride_px(self) -> int:

@@ -37,6 +37,12 @@ LOGIT_CLIP: Final = 16.0
 LOGIT_NODATA: Final = -32_768
 """Stored logit of a pixel that was not observed."""
 
+SPREAD_STEP: Final = 0.001
+"""Logit of one count in stored uint16 spreads."""
+
+SPREAD_NODATA: Final = 65_535
+"""Stored spread of a pixel that was not observed; larger spreads than the count before it are stored as that one."""
+
 PROBABILITY_SCALE: Final = 200
 """Stored uint8 number of a probability of 1."""
 

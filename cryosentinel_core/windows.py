@@ -2,7 +2,13 @@
 
 A window's address and content depend on the lattice alone. Overlapping logits are averaged with Gaussian weights (sigma = a
 quarter of the window, peak 1; the published inference), added window after window in lattice order so that the floating-point
-sum is the same however the work is cut. Neighbours: `segmenter` says what a chip holds; the predict workflow feeds both.
+sum is the same however the work is cut. Where windows come with the variance of their members, that is blended alike:
+
+    mean = sum(g m) / sum(g)        spread^2 = sum(g (v + m^2)) / sum(g) - mean^2        over the windows of a pixel
+
+with g a window's weight there, m and v mean and population variance of its members. So the spread is the standard deviation over
+all members of all windows, and also holds what overlapping windows disagree about. Neighbours: `segmenter` says what a chip holds;
+the predict workflow feeds both.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from cryosentinel_core.errors import InputError
 from cryosentinel_core.lattice import Grid
 from cryosentinel_core.scene import Stack
 from cryosentinel_core.segmenter import ChipBatch
-from cryosentinel_core.units import CELL_PX, LOGIT_CLIP, LOGIT_NODATA, LOGIT_STEP
+from cryosentinel_core.units import CELL_PX, LOGIT_CLIP, LOGIT_NODATA, LOGIT_STEP, SPREAD_NODATA, SPREAD_STEP
 
 
 def gaussian_weights(size_px: int = CELL_PX) -> NDArray[np.float32]:
@@ -160,24 +166,38 @@ def pad_halo(batch: ChipBatch, halo_px: int) -> ChipBatch:
 
 
 class LogitCanvas:
-    """Adds windows of logits in lattice order and gives their weighted mean.
+    """Adds windows of logits in lattice order and gives their weighted mean, and their spread where asked for.
+
+    The spread is added up as squared distances from the mean so far, which is the module's formula without its difference of large
+    numbers. The mean is the same bits with and without it.
+
+    Source: West (1979), Updating mean and variance estimates: an improved method, Communications of the ACM 22(9), 532-535.
 
     Args:
         grid: Pixels wanted; windows may reach over its edge.
         size_px: Side of a window.
         blended: True for Gaussian weights; False where windows do not overlap.
+        with_spread: True if windows come with their members' variance.
     """
 
-    def __init__(self, grid: Grid, size_px: int, *, blended: bool) -> None:
+    def __init__(self, grid: Grid, size_px: int, *, blended: bool, with_spread: bool = False) -> None:
         self.grid = grid
         self._size_px = size_px
         self._weights = gaussian_weights(size_px) if blended else np.ones((size_px, size_px), dtype=np.float32)
         self._sum = np.zeros(grid.shape, dtype=np.float32)
         self._weight = np.zeros(grid.shape, dtype=np.float32)
+        self._squares = np.zeros(grid.shape, dtype=np.float32) if with_spread else None
         self._last: tuple[int, int] | None = None
 
-    def add(self, address: tuple[int, int], logits: NDArray[np.float32]) -> None:
-        """Add one window's logits, (size, size) float32.
+    def add(
+        self, address: tuple[int, int], logits: NDArray[np.float32], variance: NDArray[np.float32] | None = None
+    ) -> None:
+        """Add one window.
+
+        Args:
+            address: Lattice (row, col) of its upper left pixel.
+            logits: (size, size) float32, mean over the members.
+            variance: (size, size) float32, population variance over the members; must be there if the spread is asked for.
 
         Raises:
             InputError: If windows do not come in lattice order, on which the bits of the sum depend.
@@ -191,8 +211,38 @@ class LogitCanvas:
             return
         inside, outside = shared.slices_in(window), shared.slices_in(self.grid)
         weights = self._weights[inside]
+        if self._squares is not None:
+            if variance is None:
+                raise InputError(f"window {address} comes without the variance of its members")
+            self._squares[outside] += weights * variance[inside] + self._squares_between(
+                logits[inside], weights, self._sum[outside], self._weight[outside]
+            )
         self._sum[outside] += logits[inside] * weights
         self._weight[outside] += weights
+
+    @staticmethod
+    def _squares_between(
+        logits: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        total: NDArray[np.float32],
+        weight: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """What a window adds to the weighted squares by lying off the mean of those before it; 0 where it is the first."""
+        before = np.divide(total, weight, out=logits.astype(np.float32), where=weight > 0)
+        return np.asarray(weights * weight / (weights + weight) * (logits - before) ** 2, dtype=np.float32)
+
+    def spread(self) -> NDArray[np.float32]:
+        """(height, width) float32 standard deviation of the logits over members and windows; NaN where no window came.
+
+        Raises:
+            InputError: If it was not asked for.
+        """
+        if self._squares is None:
+            raise InputError("this canvas was made without a spread")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self._weight > 0, np.sqrt(self._squares / self._weight), np.float32(np.nan)).astype(
+                np.float32
+            )
 
     def mean(self) -> NDArray[np.float32]:
         """(height, width) float32 logits; NaN where no window came."""
@@ -216,3 +266,15 @@ def encode_logits(logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDAr
 def decode_logits(stored: NDArray[np.int16]) -> NDArray[np.float32]:
     """Stored logits as float32, NaN where not observed."""
     return np.where(stored == LOGIT_NODATA, np.float32(np.nan), stored.astype(np.float32) * np.float32(LOGIT_STEP))
+
+
+def encode_spread(spread: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Spreads as they are stored: uint16, 0.001 of a logit a step, at most 65.534, 65535 where not valid or not finite.
+
+    Args:
+        spread: (H, W) float32, standard deviation of logits, at least 0.
+        valid: (H, W) bool, True where the logit means something.
+    """
+    good = valid & np.isfinite(spread)
+    counts = np.rint(np.where(good, spread, 0.0).astype(np.float64) / SPREAD_STEP)
+    return np.where(good, np.minimum(counts, SPREAD_NODATA - 1), SPREAD_NODATA).astype(np.uint16)

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cryosentinel_core.lake import CHANGE_COLUMNS, LAKE_COLUMNS, SERIES_COLUMNS, TREND_COLUMNS, Reason, Status
+from cryosentinel_core.lake import (
+    BAND_COLUMNS,
+    CHANGE_COLUMNS,
+    LAKE_COLUMNS,
+    SERIES_COLUMNS,
+    TREND_COLUMNS,
+    Reason,
+    Status,
+)
 from cryosentinel_core.lake_keys import REGISTRY_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +53,7 @@ def _anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("section", "wanted"),
     [
-        ("Lakes of a year", LAKE_COLUMNS),
+        ("Lakes of a year", (*LAKE_COLUMNS, *BAND_COLUMNS)),
         ("Change table", (*CHANGE_COLUMNS, *TREND_COLUMNS)),
         ("Series", SERIES_COLUMNS),
         ("Registry", REGISTRY_COLUMNS),
@@ -58,7 +66,7 @@ def test_every_column_and_word_is_explained(section: str, wanted: tuple[str, ...
 
 
 def test_no_column_is_explained_that_does_not_exist() -> None:
-    assert _explained("Lakes of a year") - {"geometry"} == set(LAKE_COLUMNS)
+    assert _explained("Lakes of a year") - {"geometry"} == {*LAKE_COLUMNS, *BAND_COLUMNS}
     assert _explained("Change table") - {"geometry"} == {*CHANGE_COLUMNS, *TREND_COLUMNS}
     assert _explained("Series") == set(SERIES_COLUMNS)
 

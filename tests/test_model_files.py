@@ -11,7 +11,13 @@ import pytest
 from huggingface_hub import errors
 
 from cryosentinel_core.errors import ModelError
-from cryosentinel_core.io.model_files import HubReference, load_segmenter, resolve_model, write_random_checkpoint
+from cryosentinel_core.io.model_files import (
+    HubReference,
+    load_ensemble,
+    load_segmenter,
+    resolve_model,
+    write_random_checkpoint,
+)
 from cryosentinel_core.model_spec import PUBLISHED_MODEL, PUBLISHED_RECIPE
 
 REFERENCE = "hf://owner/repo/folder/soup.ckpt"
@@ -155,3 +161,22 @@ def test_segmenter_of_a_file(tmp_path: Path) -> None:
     assert average.digest != segmenter.digest
     ours = segmenter.network.state_dict()["head.head.2.weight"].numpy()
     np.testing.assert_allclose(average.network.state_dict()["head.head.2.weight"].numpy(), ours * 1.01, rtol=1e-6)
+
+
+def test_an_ensemble_of_files_falls_back_to_one_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the check of one network fails, all are loaded again in float32."""
+    from cryosentinel_core.learn import infer
+
+    paths = [
+        write_random_checkpoint(tmp_path / f"{name}.ckpt", seed=seed, decoder_channels=16)
+        for seed, name in enumerate(("one", "two"))
+    ]
+    chosen = iter(["bf16", "float32"])
+    monkeypatch.setattr(infer, "choose_precision", lambda network, device: next(chosen))
+    ensemble = load_ensemble(paths, device="cpu", tta=False, threads=1)
+    assert ensemble.conditions["precision"] == "float32"
+    assert ensemble.conditions["n_models"] == 2
+    assert ensemble.name.startswith("one-2-")
+    single = load_segmenter(paths[0], device="cpu", precision="float32")
+    assert ensemble.members[single.name] == single.sha256
+    assert single.name == f"one-{single.sha256[:8]}", "one model is named as ever"

@@ -77,6 +77,13 @@ def test_digests_know_order_from_content() -> None:
 def test_settings_check_themselves() -> None:
     with pytest.raises(ValidationError, match="leaves the lattice"):
         PredictSettings(overlap=0.3)
+    with pytest.raises(ValidationError, match="no members"):
+        PredictSettings(model="water-index", uncertainty=True)
+    with pytest.raises(ValidationError, match="one member"):
+        PredictSettings(tta=False, uncertainty=True)
+    with pytest.raises(ValidationError, match="is no network"):
+        PredictSettings(model="a.ckpt", more_models=("water-index",))
+    assert PredictSettings(model="a", more_models=("b",), tta=False, uncertainty=True).models == ("a", "b")
     with pytest.raises(ValidationError):
         FetchSettings(max_cloud=0)
     with pytest.raises(ValidationError):

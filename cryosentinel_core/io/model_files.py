@@ -6,6 +6,7 @@ Neighbours: `checkpoint` reads weights; `learn.infer` runs them. Torch is loaded
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Literal
@@ -15,6 +16,7 @@ from cryosentinel_core.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     from cryosentinel_core.learn.compiling import Compiling
+    from cryosentinel_core.learn.ensemble import EnsembleSegmenter
     from cryosentinel_core.learn.infer import NetworkSegmenter
     from cryosentinel_core.learn.precision import Precision
 
@@ -127,6 +129,7 @@ def load_segmenter(
     weights: Literal["model", "ema"] = "model",
     threads: int | None = None,
     compiling: Compiling = "off",
+    spread: bool = False,
 ) -> NetworkSegmenter:
     """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
 
@@ -139,6 +142,7 @@ def load_segmenter(
         weights: `model`, or `ema` for the moving average that a checkpoint may hold.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
         compiling: `on`, `off` or `auto`: whether the network is compiled for a job.
+        spread: Whether the variance over the flips is given too; the name then ends in `-spread`.
 
     Raises:
         CheckpointError: If the file is damaged, unsafe or of another network.
@@ -161,7 +165,61 @@ def load_segmenter(
         tta=tta,
         threads=threads,
         compiling=compiling,
+        spread=spread,
     )
+
+
+def load_ensemble(
+    paths: Sequence[Path],
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int | None = 4,
+    tta: bool = True,
+    weights: Literal["model", "ema"] = "model",
+    threads: int | None = None,
+    compiling: Compiling = "off",
+    spread: bool = False,
+) -> EnsembleSegmenter:
+    """A segmenter that averages the logits of several files' weights; all are held in memory together.
+
+    Args:
+        paths: Two or more `.ckpt` or `.safetensors` files, in any order.
+        device: As for `load_segmenter`; the same for all.
+        precision: `float32`, `bf16`, or `auto`: bf16 only where every one of them passes its check.
+        batch_size: As for `load_segmenter`.
+        tta: As for `load_segmenter`.
+        weights: As for `load_segmenter`; each file must hold that copy.
+        threads: As for `load_segmenter`.
+        compiling: As for `load_segmenter`.
+        spread: Whether the variance over flips and models is given too; the name then ends in `-spread`.
+
+    Raises:
+        CheckpointError: If a file is damaged, unsafe or of another network.
+        ModelError: If they cannot be averaged, built, or the device is not there.
+    """
+    from cryosentinel_core.learn.ensemble import EnsembleSegmenter
+
+    def load(wanted: Precision) -> list[NetworkSegmenter]:
+        return [
+            load_segmenter(
+                path,
+                device=device,
+                precision=wanted,
+                batch_size=batch_size,
+                tta=tta,
+                weights=weights,
+                threads=threads,
+                compiling=compiling,
+                spread=spread,
+            )
+            for path in paths
+        ]
+
+    networks = load(precision)
+    if len({network.precision for network in networks}) > 1:
+        networks = load("float32")
+    return EnsembleSegmenter(networks)
 
 
 def write_random_checkpoint(

@@ -20,7 +20,15 @@ from rasterio.windows import Window
 from cryosentinel_core.errors import OutputWrite, RasterError
 from cryosentinel_core.io.workspace import writing
 from cryosentinel_core.lattice import Grid
-from cryosentinel_core.units import LOGIT_NODATA, LOGIT_STEP, PIXEL_M, PROBABILITY_NODATA, PROBABILITY_SCALE
+from cryosentinel_core.units import (
+    LOGIT_NODATA,
+    LOGIT_STEP,
+    PIXEL_M,
+    PROBABILITY_NODATA,
+    PROBABILITY_SCALE,
+    SPREAD_NODATA,
+    SPREAD_STEP,
+)
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, WATER_SHADOW, WATER_SNOW_ICE, WATER_UNOBSERVED
 
 BLOCK_PX: Final = 512
@@ -56,6 +64,12 @@ LOGIT_LAYER: Final = Layer(
     nodata=LOGIT_NODATA,
     description="logit of lake water, 0.001 a step",
     scale=LOGIT_STEP,
+)
+SPREAD_LAYER: Final = Layer(
+    dtype="uint16",
+    nodata=SPREAD_NODATA,
+    description="standard deviation of the logit over flips, models and overlapping windows, 0.001 a step",
+    scale=SPREAD_STEP,
 )
 PROBABILITY_LAYER: Final = Layer(
     dtype="uint8",

@@ -38,6 +38,12 @@ FLIPS: Final[tuple[tuple[int, ...], ...]] = ((), (-1,), (-2,), (-2, -1))
 _FINGERPRINT_VERSION: Final = 1
 """Raised whenever the arithmetic here changes what comes out."""
 
+_SPREAD_VERSION: Final = 1
+"""Raised whenever the spread is computed otherwise; part of the digest only where it is given."""
+
+SPREAD_SUFFIX: Final = "-spread"
+"""Behind the name of a segmenter that gives the spread, so that results with and without it lie side by side."""
+
 
 class NetworkSegmenter:
     """TerraMind and UperNet behind the `Segmenter` protocol.
@@ -58,6 +64,8 @@ class NetworkSegmenter:
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
         compiling: Whether `prepare_for` has the network compiled by `torch.compile` (minutes, for large jobs on a GPU):
             `on`, `off`, or `auto` (on a GPU where `pays_to_compile`).
+        spread: Whether the variance over the flips is given beside their mean: answers are then (N, 2, 224, 224), and the name
+            ends in `-spread`, since what it leads to is another result.
 
     Raises:
         ModelError: If the device is not there or a number is out of range.
@@ -77,6 +85,7 @@ class NetworkSegmenter:
         tta: bool = True,
         threads: int | None = None,
         compiling: Compiling = "off",
+        spread: bool = False,
     ) -> None:
         if (batch_size is not None and batch_size < 1) or (threads is not None and threads < 1):
             raise ModelError(f"batch size {batch_size} and threads {threads} must be at least 1")
@@ -84,6 +93,7 @@ class NetworkSegmenter:
         self.normalisation = normalisation
         self.spec = network.spec
         self.tta = tta
+        self._has_spread = spread
         self.threads = threads
         self._name, self._sha256, self._recipe = name, sha256, recipe
         self._finds_batch = batch_size is None and self.device.type == "cuda"
@@ -102,19 +112,36 @@ class NetworkSegmenter:
 
     @property
     def name(self) -> str:
-        """`<stem>-<first 8 of the weights' SHA-256>`."""
-        return self._name
+        """`<stem>-<first 8 of the weights' SHA-256>`, with `-spread` behind it where the spread is given."""
+        return f"{self._name}{SPREAD_SUFFIX}" if self._has_spread else self._name
+
+    @property
+    def sha256(self) -> str:
+        """Of the weights' file."""
+        return self._sha256
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether the variance over the flips comes beside their mean."""
+        return self._has_spread
+
+    @property
+    def members(self) -> dict[str, str]:
+        """Empty: one model."""
+        return {}
 
     @property
     def digest(self) -> str:
         """SHA-256 of the weights' SHA-256 and all settings that change logits by more than rounding."""
-        parts = {
+        parts: dict[str, Any] = {
             "version": _FINGERPRINT_VERSION,
             "sha256": self._sha256,
             "normalisation": self.normalisation.to_dict(),
             "tta": self.tta,
             "precision": self.precision,
         }
+        if self._has_spread:
+            parts["spread"] = _SPREAD_VERSION
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -154,15 +181,29 @@ class NetworkSegmenter:
         Raises:
             ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
         """
+        self.settle_batch(n_windows)
+        self.settle_compiling(n_windows)
+
+    def settle_batch(self, n_windows: int) -> None:
+        """The batch size part of `prepare_for`; none once compiled."""
+        most = largest_batch(n_windows)
         if self.is_compiled:
             return
-        most = largest_batch(n_windows)
         if self._finds_batch and self._tried_to < most and (self._tried_to in (0, self._batch_size)):
             self._batch_size, self._tried_to = find_batch_size(self._measure_rate, most), most
+
+    def settle_compiling(self, n_windows: int) -> None:
+        """The compiling part of `prepare_for`, for the batch size as it is."""
+        if self.is_compiled:
+            return
         if self._compiling == "on" or (
             self._compiling == "auto" and pays_to_compile(n_windows, self._measure_rate(self._batch_size))
         ):
             self._compile()
+
+    def limit_batch(self, n: int) -> None:
+        """Go on with batches of at most `n` chips."""
+        self._batch_size = min(self._batch_size, n)
 
     @property
     def is_compiled(self) -> bool:
@@ -223,7 +264,7 @@ class NetworkSegmenter:
             batch: N chips of 224 x 224 px; any N.
 
         Returns:
-            (N, 224, 224) float32, finite.
+            (N, 224, 224) float32, finite; with `has_spread` (N, 2, 224, 224), mean and population variance over the flips.
 
         Raises:
             NonFiniteOutput: If the network returns NaN or infinity.
@@ -257,7 +298,7 @@ class NetworkSegmenter:
     ) -> NDArray[np.float32]:
         """All rows' logits once they are here, checked."""
         wait()
-        logits = np.empty((n, CELL_PX, CELL_PX), dtype=np.float32)
+        logits = np.empty((n, *((2,) if self._has_spread else ()), CELL_PX, CELL_PX), dtype=np.float32)
         for rows, part in parts:
             logits[rows] = part.numpy()
         if not np.isfinite(logits).all():
@@ -282,7 +323,7 @@ class NetworkSegmenter:
                     yield rows, {name: chips[name][at] for name in names}
 
     def _run(self, chips: dict[str, Tensor]) -> Tensor:
-        """Logits (N, H, W) float32 on the device, batch after batch; the batch is halved where a GPU's memory does not suffice."""
+        """Logits (N, [2,] H, W) float32 on the device, batch after batch; a batch is halved where memory does not suffice."""
         n = chips["S2L2A"].shape[0]
         done: list[Tensor] = []
         start = 0
@@ -308,14 +349,21 @@ class NetworkSegmenter:
         return host.copy_(logits, non_blocking=True)
 
     def _average_flips(self, chips: dict[str, Tensor]) -> Tensor:
-        """Mean logits (N, H, W) float32 over the four flips, or of the identity alone."""
+        """Mean logits (N, H, W) float32 over the four flips, or of the identity alone; (N, 2, H, W) with their variance."""
         total: Tensor | None = None
+        views: list[Tensor] = []
         flips = FLIPS if self.tta else FLIPS[:1]
         for axes in flips:
             logits = self._forward({name: x.flip(axes) for name, x in chips.items()}).float().flip(axes)
             total = logits if total is None else total + logits
+            if self._has_spread:
+                views.append(logits)
         assert total is not None
-        return total / len(flips)
+        mean = total / len(flips)
+        if not self._has_spread:
+            return mean
+        variance = torch.stack([(view - mean).square() for view in views]).mean(dim=0)
+        return torch.stack([mean, variance], dim=1)
 
     def _forward(self, chips: dict[str, Tensor]) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):

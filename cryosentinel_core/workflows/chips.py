@@ -40,7 +40,7 @@ from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVE
 from cryosentinel_core.windows import encode_logits, join_batches, pad_batch, pad_halo
 from cryosentinel_core.workflows.chip_results import ChipResult, ChipsSummary, rows_of, table_of, warnings_of
 from cryosentinel_core.workflows.chip_sources import Chip, ChipSource, open_chips
-from cryosentinel_core.workflows.segmenters import build_segmenter
+from cryosentinel_core.workflows.segmenters import build_segmenter, plain_of
 
 _KINDS: Final = ("logit", "probability", "water")
 
@@ -90,8 +90,10 @@ def predict_chips(
         n_chips: At most so many chips, the first.
 
     Raises:
-        InputError: If there is no chip, or none can be used.
+        InputError: If there is no chip, or none can be used, or the spread is asked for.
     """
+    if settings.uncertainty:
+        raise InputError("chips are mapped without the spread of logits", "leave --uncertainty out")
     segmenter = build_segmenter(settings)
     source = open_chips(path, segmenter.window_px, regions=regions, years=years, n_chips=n_chips)
     if isinstance(segmenter, Engine):
@@ -231,8 +233,7 @@ class _Run:
 def _plain(segmenter: Segmenter, settings: PredictSettings) -> dict[str, Any]:
     """All settings that change what comes out."""
     return {
-        "segmenter": segmenter.name,
-        "segmenter_digest": segmenter.digest,
+        **plain_of(segmenter),
         "threshold": settings.threshold,
         "min_area_m2": settings.min_area_m2,
         "uncertainty": model_of_segmenter(segmenter.name != WATER_INDEX).as_dict(),

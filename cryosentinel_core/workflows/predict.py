@@ -1,15 +1,15 @@
 """The corridor from stacks to lakes: fetch what is missing, segment tile by tile, mosaic by zone, vectorise.
 
 Writes `<aoi>/<year>/<model>/`: `logit_<epsg>.tif`, `probability_<epsg>.tif`, `water_<epsg>.tif`, `lakes.gpkg`,
-`lakes.parquet` and `run.json`. The logits of each tile stay in `tiles/`, so that a run goes on where it stopped and a tile
-that changed is the only one done again; that folder may be deleted.
+`lakes.parquet`, `run.json` and, where asked for, `spread_<epsg>.tif`. The logits of each tile stay in `tiles/`, so that a run
+goes on where it stopped and a tile that changed is the only one done again; that folder may be deleted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosentinel_core.area import Area
-from cryosentinel_core.io.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, WATER_LAYER, read_part, write_layer
+from cryosentinel_core.area_band import BAND_REACH_PX
+from cryosentinel_core.io.mosaic import (
+    LOGIT_LAYER,
+    PROBABILITY_LAYER,
+    SPREAD_LAYER,
+    WATER_LAYER,
+    Layer,
+    read_part,
+    write_layer,
+)
 from cryosentinel_core.io.stack import Layer as StackLayer
 from cryosentinel_core.io.stack import read_layer
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, write_json
@@ -31,11 +40,11 @@ from cryosentinel_core.segmenter import Segmenter
 from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
 from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.uncertainty import model_of_segmenter
-from cryosentinel_core.units import LOGIT_NODATA
+from cryosentinel_core.units import LOGIT_NODATA, SPREAD_NODATA
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, classify_water, encode_probability
 from cryosentinel_core.workflows.fetch import fetch
 from cryosentinel_core.workflows.segment import TileJob
-from cryosentinel_core.workflows.segmenters import build_segmenter, devices_of
+from cryosentinel_core.workflows.segmenters import build_segmenter, devices_of, plain_of
 from cryosentinel_core.workflows.segmenting import segment_tiles
 from cryosentinel_core.workflows.stream import SKIPPED_BECAUSE
 
@@ -187,8 +196,7 @@ def _plan_year(
     folder = workspace.model(area.name, year, segmenter.name)
     records = _stack_records(stack, area, fetching.tile_cells)
     plain = {
-        "segmenter": segmenter.name,
-        "segmenter_digest": segmenter.digest,
+        **plain_of(segmenter),
         "overlap": settings.overlap if segmenter.blended else 0,
     }
     if settings.min_elevation_m is not None:
@@ -213,11 +221,13 @@ def _plan_year(
         )
     used = [record for record in records.values() if record.get("has_data", True)]
     radar_used = bool(used) and all(bool(record.get("radar_used")) for record in used)
+    band = {"area_band": {"reach_px": BAND_REACH_PX}} if settings.uncertainty else {}
     provenance = Provenance(
         kind="lakes",
         settings={
             **plain,
-            "model": settings.model,
+            **band,
+            "model": sorted(settings.models) if settings.more_models else settings.model,
             "threshold": settings.threshold,
             "min_area_m2": settings.min_area_m2,
             "tta": settings.tta,
@@ -282,7 +292,8 @@ def _finish_year(
     zones = sorted({job.tile.epsg for job in plan.jobs})
     record = plan.folder / "run.json"
     results = [plan.folder / "lakes.gpkg", plan.folder / "lakes.parquet"]
-    results += [plan.folder / f"{kind}_{epsg}.tif" for epsg in zones for kind in ("logit", "probability", "water")]
+    kinds = ["logit", "probability", "water", *(["spread"] if settings.uncertainty else [])]
+    results += [plan.folder / f"{kind}_{epsg}.tif" for epsg in zones for kind in kinds]
     if is_current(record, plan.provenance, *results):
         data = read_json(record)
         reporter.note(f"{plan.year}: lakes are there already, in {plan.folder}")
@@ -341,7 +352,7 @@ def _result_of(plan: _YearPlan, result: dict[str, Any], *, is_reused: bool) -> Y
 
 
 def _write_mosaics(plan: _YearPlan, epsg: int, settings: PredictSettings, tile_cells: int) -> tuple[int, int]:
-    """Logit, probability and water rasters of one zone.
+    """Logit, probability, water and, where asked for, spread rasters of one zone.
 
     Returns:
         Pixels of processed cells that were seen free of cloud, snow and shadow; and all of them.
@@ -351,18 +362,13 @@ def _write_mosaics(plan: _YearPlan, epsg: int, settings: PredictSettings, tile_c
     hull = hull_of_cells(cells)
     tags = plan.provenance.as_tags()
 
-    def read_logits(grid: Grid) -> NDArray[np.int16]:
-        out = np.full(grid.shape, LOGIT_NODATA, dtype=np.int16)
-        for job in jobs:
-            shared = hull_of_cells(job.cells).intersection(grid)
-            if shared is not None:
-                piece = read_part(job.part, shared, LOGIT_NODATA)
-                target = out[shared.slices_in(grid)]
-                np.copyto(target, piece, where=piece != LOGIT_NODATA)
-        return out
-
     logit_path = plan.folder / f"logit_{epsg}.tif"
-    write_layer(logit_path, hull, LOGIT_LAYER, tags, read_logits)
+    logit_parts = [(job.part, hull_of_cells(job.cells)) for job in jobs]
+    write_layer(logit_path, hull, LOGIT_LAYER, tags, _mosaic_of(logit_parts, LOGIT_LAYER))
+    if settings.uncertainty:
+        spread_parts = [(job.spread_part, hull_of_cells(job.cells)) for job in jobs]
+        spread_path = plan.folder / f"spread_{epsg}.tif"
+        write_layer(spread_path, hull, SPREAD_LAYER, tags, _mosaic_of(spread_parts, SPREAD_LAYER))
 
     def read_probability(grid: Grid) -> NDArray[np.uint8]:
         stored = read_part(logit_path, grid, LOGIT_NODATA)
@@ -383,6 +389,22 @@ def _write_mosaics(plan: _YearPlan, epsg: int, settings: PredictSettings, tile_c
     return seen, len(cells) * cells[0].grid.height * cells[0].grid.width
 
 
+def _mosaic_of(parts: list[tuple[Path, Grid]], layer: Layer) -> Callable[[Grid], NDArray[Any]]:
+    """A reader of some tiles' rasters as one; each tile has nodata outside its own cells."""
+    nodata = int(layer.nodata or 0)
+
+    def read(grid: Grid) -> NDArray[Any]:
+        out = np.full(grid.shape, nodata, dtype=layer.dtype)
+        for path, hull in parts:
+            shared = hull.intersection(grid)
+            if shared is not None:
+                piece = read_part(path, shared, nodata)
+                np.copyto(out[shared.slices_in(grid)], piece, where=piece != nodata)
+        return out
+
+    return read
+
+
 def _find_lakes(
     plan: _YearPlan, area: Area, zones: list[int], segmenter: Segmenter, settings: PredictSettings, tile_cells: int
 ) -> tuple[Any, Any]:
@@ -401,6 +423,8 @@ def _find_lakes(
         cells = [cell for job in plan.jobs if job.tile.epsg == epsg for cell in job.cells]
         logit_path = plan.folder / f"logit_{epsg}.tif"
         readers = lake_readers(logit_path, plan.stack, cells, tile_cells, settings.min_elevation_m)
+        if settings.uncertainty:
+            readers = replace(readers, spread=_spread_reader(plan.folder / f"spread_{epsg}.tif"))
         found.append(
             extract_lakes(
                 readers,
@@ -412,6 +436,10 @@ def _find_lakes(
             )
         )
     return merge_zones(found)
+
+
+def _spread_reader(path: Path) -> Callable[[Grid], NDArray[np.uint16]]:
+    return lambda grid: read_part(path, grid, SPREAD_NODATA)
 
 
 def lake_readers(

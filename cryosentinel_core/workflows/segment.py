@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosentinel_core.io.machine import peak_memory_mib
-from cryosentinel_core.io.mosaic import LOGIT_LAYER, write_layer
+from cryosentinel_core.io.mosaic import LOGIT_LAYER, SPREAD_LAYER, write_layer
 from cryosentinel_core.io.workspace import is_current, write_json
 from cryosentinel_core.lattice import Cell, Tile, windows_touching
 from cryosentinel_core.provenance import Provenance
@@ -68,8 +68,14 @@ class TileJob:
 
     @property
     def is_done(self) -> bool:
-        """True if the part on disk is the one asked for."""
-        return is_current(self.record, self.provenance, self.part)
+        """True if the parts on disk are the ones asked for."""
+        wanted = [self.part, self.spread_part] if self.settings.uncertainty else [self.part]
+        return is_current(self.record, self.provenance, *wanted)
+
+    @property
+    def spread_part(self) -> Path:
+        """Final name of the tile's spreads, where they are asked for."""
+        return self.part.with_name(f"{self.part.stem}_spread.tif")
 
 
 def segment_tile(job: TileJob, heard: Heard | None = None) -> WorkDone:
@@ -116,10 +122,14 @@ def segment_run(jobs: Sequence[TileJob], heard: Heard | None = None) -> WorkDone
 
 
 def _write_tile(job: TileJob, tile: TileSum, watch: Stopwatch) -> None:
-    """The tile's logits, then its record."""
+    """The tile's logits and spreads, then its record."""
     with watch.stage("write"):
-        logits, hull = tile.encode(), tile.hull
-        write_layer(job.part, hull, LOGIT_LAYER, job.provenance.as_tags(), lambda strip: logits[strip.slices_in(hull)])
+        hull, tags = tile.hull, job.provenance.as_tags()
+        logits = tile.encode()
+        write_layer(job.part, hull, LOGIT_LAYER, tags, lambda strip: logits[strip.slices_in(hull)])
+        if job.settings.uncertainty:
+            spread = tile.encode_spread()
+            write_layer(job.spread_part, hull, SPREAD_LAYER, tags, lambda strip: spread[strip.slices_in(hull)])
         write_json(job.record, {**job.provenance.as_dict(), "counts": tile.counts})
 
 

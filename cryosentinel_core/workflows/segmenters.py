@@ -1,12 +1,25 @@
-"""From `--model` to a segmenter: the water index, or a network whose rooms are opened only now."""
+"""From `--model` to a segmenter: the water index, or one network or several whose rooms are opened only now."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, TypedDict
 
-from cryosentinel_core.segmenter import Segmenter
+from cryosentinel_core.segmenter import MemberSegmenter, Segmenter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
+
+
+class _How(TypedDict):
+    """How one network or several are to compute."""
+
+    device: str
+    precision: Literal["auto", "float32", "bf16"]
+    batch_size: int | None
+    tta: bool
+    weights: Literal["model", "ema"]
+    threads: int
+    compiling: Literal["auto", "on", "off"]
+    spread: bool
 
 
 def build_segmenter(settings: PredictSettings) -> Segmenter:
@@ -16,7 +29,7 @@ def build_segmenter(settings: PredictSettings) -> Segmenter:
         ModelError: If the weights cannot be had, read or built.
     """
     return _build(
-        settings.model,
+        settings.models,
         settings.device,
         settings.precision,
         settings.batch_size,
@@ -24,7 +37,16 @@ def build_segmenter(settings: PredictSettings) -> Segmenter:
         settings.weights,
         settings.threads,
         settings.compiling,
+        settings.uncertainty,
     )
+
+
+def plain_of(segmenter: Segmenter) -> dict[str, Any]:
+    """What a digest and a record say of a segmenter: name, digest and, of several models, each one's SHA-256."""
+    plain: dict[str, Any] = {"segmenter": segmenter.name, "segmenter_digest": segmenter.digest}
+    if isinstance(segmenter, MemberSegmenter) and segmenter.members:
+        plain["members"] = segmenter.members
+    return plain
 
 
 def devices_of(settings: PredictSettings) -> list[str]:
@@ -38,7 +60,7 @@ def devices_of(settings: PredictSettings) -> list[str]:
 
 @lru_cache(maxsize=2)
 def _build(
-    model: str,
+    models: tuple[str, ...],
     device: str,
     precision: Literal["auto", "float32", "bf16"],
     batch_size: int | None,
@@ -46,15 +68,16 @@ def _build(
     weights: Literal["model", "ema"],
     threads: int,
     compiling: Literal["auto", "on", "off"],
+    spread: bool,
 ) -> Segmenter:
-    if model == WATER_INDEX:
+    if models == (WATER_INDEX,):
         from cryosentinel_core.water_index import WaterIndex
 
         return WaterIndex()
-    from cryosentinel_core.io.model_files import load_segmenter, resolve_model
+    from cryosentinel_core.io.model_files import load_ensemble, load_segmenter, resolve_model
 
-    return load_segmenter(
-        resolve_model(model),
+    paths = [resolve_model(model) for model in models]
+    how = _How(
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -62,4 +85,6 @@ def _build(
         weights=weights,
         threads=threads,
         compiling=compiling,
+        spread=spread,
     )
+    return load_segmenter(paths[0], **how) if len(paths) == 1 else load_ensemble(paths, **how)

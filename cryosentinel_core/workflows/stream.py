@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from cryosentinel_core.io.stack import read_stack
 from cryosentinel_core.lattice import Cell, Grid, hull_of_cells, mask_of_cells, windows_touching
 from cryosentinel_core.scene import Stack
-from cryosentinel_core.segmenter import ChipBatch, Engine, Segmenter
+from cryosentinel_core.segmenter import ChipBatch, Engine, Segmenter, has_spread
 from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.units import CELL_PX
 from cryosentinel_core.windows import (
     LogitCanvas,
     cut_chips,
     encode_logits,
+    encode_spread,
     hull_of_windows,
     join_batches,
     pad_batch,
@@ -79,7 +80,7 @@ class TileSum:
         self.number, self.ground = number, ground
         self.hull = hull_of_cells(ground.cells)
         self.counts = {"n_windows": 0, **{f"n_{reason}": 0 for reason in SKIPPED_BECAUSE}}
-        self._size_px, self._blended = segmenter.window_px, segmenter.blended
+        self._size_px, self._blended, self._has_spread = segmenter.window_px, segmenter.blended, has_spread(segmenter)
         self._valid = np.zeros(self.hull.shape, dtype=bool)
         self._canvas: LogitCanvas | None = None
 
@@ -90,16 +91,33 @@ class TileSum:
             self._valid[shared.slices_in(self.hull)] |= stack.valid[shared.slices_in(stack.grid)]
 
     def add(self, address: Address, logits: NDArray[np.float32]) -> None:
-        """Add one window's logits; windows come in lattice order."""
+        """Add one window's logits, (H, W) or, with the members' variance, (2, H, W); windows come in lattice order."""
         if self._canvas is None:
-            self._canvas = LogitCanvas(self.hull, self._size_px, blended=self._blended)
-        self._canvas.add(address, logits)
+            self._canvas = LogitCanvas(self.hull, self._size_px, blended=self._blended, with_spread=self._has_spread)
+        if self._has_spread:
+            self._canvas.add(address, logits[0], logits[1])
+        else:
+            self._canvas.add(address, logits)
 
     def encode(self) -> NDArray[np.int16]:
         """(H, W) int16 stored logits on the hull, nodata outside the cells, where nothing was observed and where no window came."""
-        nothing = np.full((1, 1), np.nan, dtype=np.float32)
-        mean = np.broadcast_to(nothing, self.hull.shape) if self._canvas is None else self._canvas.mean()
-        return encode_logits(mean, self._valid & mask_of_cells(self.ground.cells, self.hull))
+        mean = self._nothing() if self._canvas is None else self._canvas.mean()
+        return encode_logits(mean, self._good())
+
+    def encode_spread(self) -> NDArray[np.uint16]:
+        """(H, W) uint16 stored spreads on the hull, nodata wherever the logits have it.
+
+        Raises:
+            InputError: If the segmenter gives none.
+        """
+        return encode_spread(self._nothing() if self._canvas is None else self._canvas.spread(), self._good())
+
+    def _nothing(self) -> NDArray[np.float32]:
+        return np.broadcast_to(np.full((1, 1), np.nan, dtype=np.float32), self.hull.shape)
+
+    def _good(self) -> NDArray[np.bool_]:
+        """(H, W) bool, True where pixels of the cells were observed."""
+        return self._valid & mask_of_cells(self.ground.cells, self.hull)
 
 
 @dataclass(frozen=True)

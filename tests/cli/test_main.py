@@ -72,6 +72,10 @@ def test_every_command_teaches(path: tuple[str, ...], command: click.Command) ->
         (["predict", "--year", "1999"], "no year of Sentinel-2"),
         (["predict", "--year", "2023", "--overlap", "0.3"], "'0.3' is not one of"),
         (["predict", "--year", "2023", "--batch-size", "many"], "neither auto nor a number"),
+        (["predict", "--year", "2023", "--uncertainty", "--model", "water-index"], "no members"),
+        (["predict", "--year", "2023", "--uncertainty", "--no-tta"], "leaves one member"),
+        (["predict", "--chips", ".", "--uncertainty"], "goes with an area"),
+        (["predict", "--year", "2023", "--model", "a.ckpt", "--model", "water-index"], "is no network"),
         (["change", "--lakes", "2010=a.shp"], "YEAR=FILE@30m"),
         (["change", "--lakes", "2010=a.shp@30m"], "at least 2 inventories"),
         (["nonsense"], "No such command"),
@@ -110,6 +114,29 @@ def test_settings_file_is_merged_and_checked(tmp_path: Path) -> None:
     assert (done.returncode, "unknown keys seeson" in done.stderr) == (1, True)
     (tmp_path / "cryosentinel.toml").write_text("years = [2023\n")
     assert "is not TOML" in run("predict", "--aoi", "ile_alatau", cwd=tmp_path).stderr
+
+
+def test_a_settings_file_may_name_several_models(tmp_path: Path) -> None:
+    """Paths in it are the file's; the flag replaces the whole list; one model may stand as a text, as ever."""
+    (tmp_path / "here.ckpt").write_bytes(b"no weights")
+    aoi = ["--aoi", "ile_alatau", "--year", "2023", "--config", str(tmp_path / "c.toml")]
+    for text, message in (
+        ('model = ["here.ckpt", "gone.ckpt"]', "no model file 'gone.ckpt'"),
+        ('model = "gone.ckpt"', "no model file 'gone.ckpt'"),
+        ('model = ["here.ckpt", 3]', 'write it as model = "soup.ckpt", or a list'),
+        ("model = 3", "model is 3"),
+        ('model = ["here.ckpt"]', "here.ckpt"),
+    ):
+        (tmp_path / "c.toml").write_text(text + "\n")
+        done = run("predict", *aoi, "-w", str(tmp_path / "w"), cwd=tmp_path.parent)
+        assert (done.returncode, message in done.stderr) == (1, True), done.stderr
+        assert "Traceback" not in done.stderr
+    (tmp_path / "c.toml").write_text('model = ["here.ckpt", "gone.ckpt"]\n')
+    done = run("predict", *aoi, "--model", "other.ckpt", "-w", str(tmp_path / "w"), cwd=tmp_path.parent)
+    assert "no model file 'other.ckpt'" in done.stderr
+    (tmp_path / "c.toml").write_text('model = "water-index"\nuncertainty = true\n')
+    done = run("predict", *aoi, "-w", str(tmp_path / "w"), cwd=tmp_path.parent)
+    assert (done.returncode, "use --no-uncertainty" in done.stderr) == (2, True)
 
 
 def test_regions_as_json() -> None:

@@ -18,7 +18,7 @@ from cryosentinel_core.learn.precision import choose_precision, make_probe
 from cryosentinel_core.learn.staging import standardise
 from cryosentinel_core.learn.synthetic import make_random_weights
 from cryosentinel_core.model_spec import MODALITIES, PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
-from cryosentinel_core.segmenter import ChipBatch, Segmenter
+from cryosentinel_core.segmenter import ChipBatch, MemberSegmenter, Segmenter, has_spread
 
 SPEC = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=16)
 
@@ -121,6 +121,33 @@ def test_flips_are_averaged_in_logits(weights: dict[str, torch.Tensor]) -> None:
     found = make_segmenter(weights, tta=True).segment(batch)[0]
     np.testing.assert_allclose(found, total / 4, atol=1e-4)
     assert np.abs(found - plain.segment(batch)[0]).max() > 1e-3
+
+
+def test_the_variance_of_flips_beside_the_same_mean(weights: dict[str, torch.Tensor]) -> None:
+    batch = make_batch(4)
+    plain, alone = make_segmenter(weights, tta=True), make_segmenter(weights)
+    both = make_segmenter(weights, tta=True, spread=True)
+    assert isinstance(both, MemberSegmenter)
+    assert (has_spread(both), has_spread(plain)) == (True, False)
+    assert both.members == plain.members == {}
+    assert both.name == f"{plain.name}-spread"
+    assert both.digest != plain.digest
+    found = both.segment(batch)
+    assert found.shape == (4, 2, 224, 224)
+    np.testing.assert_array_equal(found[:, 0], plain.segment(batch))
+    views = []
+    for axes in ((), (-1,), (-2,), (-2, -1)):
+        flipped = ChipBatch(
+            **{
+                name: value if name == "addresses" or value is None else np.ascontiguousarray(np.flip(value, axes))
+                for name, value in vars(batch).items()
+            }
+        )
+        views.append(np.flip(alone.segment(flipped), axes))
+    np.testing.assert_allclose(found[:, 1], np.var(views, axis=0), rtol=1e-2, atol=1e-5)
+    assert found[:, 1].mean() > 1e-4
+    for rows in ([3], [2, 0]):
+        np.testing.assert_array_equal(both.segment(take(batch, rows)), found[rows])
 
 
 def test_flipped_chips_give_flipped_logits_exactly(weights: dict[str, torch.Tensor]) -> None:

@@ -1,0 +1,201 @@
+"""Several networks as one segmenter: their logits averaged, and their spread over flips and networks where asked for.
+
+All networks are held on the device together; each standardises the same stored chips with its own statistics. Neighbours: `infer` is
+one network; `io.model_files` reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cryosentinel_core.errors import ModelError
+from cryosentinel_core.learn.infer import NetworkSegmenter
+from cryosentinel_core.learn.staging import StagedChips
+from cryosentinel_core.segmenter import ChipBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cryosentinel_core.recipe import Recipe
+
+_FINGERPRINT_VERSION: Final = 1
+"""Raised whenever networks are averaged otherwise."""
+
+
+class EnsembleSegmenter:
+    """Networks behind the `Segmenter` protocol, in an order of their own, so that the order of asking changes nothing.
+
+    Mean and variance over all members (models times flips) follow from each model's:
+
+        mean = sum(m) / n        variance = sum(v + (m - mean)^2) / n        over the n models
+
+    Args:
+        networks: Two or more, on one device, alike in precision, flips and whether they give the spread.
+
+    Raises:
+        ModelError: If there are fewer than two, two have the same weights, or they differ in what they look at.
+    """
+
+    def __init__(self, networks: Sequence[NetworkSegmenter]) -> None:
+        self._networks = sorted(networks, key=lambda network: (network.name, network.sha256))
+        check_alike(self._networks)
+        self._align()
+
+    @property
+    def name(self) -> str:
+        """`<stem of the first>-<how many>-<first 8 of a SHA-256 over theirs>`, with `-ema` or `-spread` as one network's."""
+        first = self._networks[0]
+        stem, _, kind = first.name.rpartition(f"-{first.sha256[:8]}")
+        hashes = "\n".join(sorted(network.sha256 for network in self._networks))
+        return f"{stem or first.name}-{len(self._networks)}-{hashlib.sha256(hashes.encode()).hexdigest()[:8]}{kind}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the networks' digests."""
+        parts = {"version": _FINGERPRINT_VERSION, "networks": [network.digest for network in self._networks]}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def members(self) -> dict[str, str]:
+        """Name -> SHA-256 of each network's weights."""
+        return {network.name: network.sha256 for network in self._networks}
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether the variance over all members comes beside their mean."""
+        return self._networks[0].has_spread
+
+    @property
+    def window_px(self) -> int:
+        """Side of a window."""
+        return self._networks[0].window_px
+
+    @property
+    def halo_px(self) -> int:
+        """None, as of one network."""
+        return self._networks[0].halo_px
+
+    @property
+    def blended(self) -> bool:
+        """Overlapping windows differ and are blended."""
+        return self._networks[0].blended
+
+    @property
+    def batch_size(self) -> int:
+        """Chips per pass of each network: the largest that suits all."""
+        return min(network.batch_size for network in self._networks)
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The stack recipe that all were trained on."""
+        return self._networks[0].recipe
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """As of one network, and `n_models`."""
+        return {**self._networks[0].conditions, "batch_size": self.batch_size, "n_models": len(self._networks)}
+
+    @property
+    def peak_device_mib(self) -> float | None:
+        """Most memory that PyTorch has taken of the GPU, all networks together, MiB; None on a CPU."""
+        return self._networks[0].peak_device_mib
+
+    def prepare_for(self, n_windows: int) -> None:
+        """Settle one batch size that suits all networks, with all of them in memory; then compile where that pays.
+
+        Args:
+            n_windows: That will be asked for.
+
+        Raises:
+            ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
+        """
+        for network in self._networks:
+            network.settle_batch(n_windows)
+        self._align()
+        for network in self._networks:
+            network.settle_compiling(n_windows)
+
+    def segment(self, batch: ChipBatch) -> NDArray[np.float32]:
+        """Mean logits of water for each window, as of one network.
+
+        Args:
+            batch: N chips of 224 x 224 px; any N.
+
+        Returns:
+            (N, 224, 224) float32, finite; with `has_spread` (N, 2, 224, 224), mean and population variance over all members.
+
+        Raises:
+            NonFiniteOutput: If a network returns NaN or infinity.
+        """
+        return self.begin(self.stage(batch))()
+
+    def stage(self, batch: ChipBatch) -> StagedChips:
+        """The batch on its way to the device, once for all networks."""
+        return self._networks[0].stage(batch)
+
+    def begin(self, staged: StagedChips) -> Callable[[], NDArray[np.float32]]:
+        """Start computing, network after network; the returned function waits for all and averages them."""
+        coming = [network.begin(staged) for network in self._networks]
+        self._align()
+        return lambda: pool_answers([answer() for answer in coming], has_spread=self.has_spread)
+
+    def _align(self) -> None:
+        """One batch size for all: a network whose own is larger would only pad."""
+        for network in self._networks:
+            network.limit_batch(self.batch_size)
+
+
+def pool_answers(answers: Sequence[NDArray[np.float32]], *, has_spread: bool) -> NDArray[np.float32]:
+    """The answer of all networks from each one's, added in their order.
+
+    Args:
+        answers: (N, H, W) float32 mean logits each; with the spread (N, 2, H, W), mean and population variance.
+        has_spread: Which of the two.
+    """
+    means = [answer[:, 0] if has_spread else answer for answer in answers]
+    mean = sum(means[1:], start=means[0]) / np.float32(len(answers))
+    if not has_spread:
+        return np.asarray(mean, dtype=np.float32)
+    squares = [answer[:, 1] + (own - mean) ** 2 for answer, own in zip(answers, means, strict=True)]
+    variance = sum(squares[1:], start=squares[0]) / np.float32(len(answers))
+    return np.stack([mean, variance], axis=1).astype(np.float32)
+
+
+def check_alike(networks: Sequence[NetworkSegmenter]) -> None:
+    """Networks that may be averaged: unlike weights, the same window, modalities and recipe; statistics may differ.
+
+    Raises:
+        ModelError: If they may not, naming two of them and what differs.
+    """
+    if len(networks) < 2:
+        raise ModelError(f"an ensemble of {len(networks)} models", "give --model at least twice")
+    first = networks[0]
+    for place, network in enumerate(networks):
+        if network.sha256 in [other.sha256 for other in networks[:place]]:
+            raise ModelError(f"{network.name} is given twice", "an ensemble takes different weights; give each once")
+        found = _differences(first, network)
+        if found:
+            raise ModelError(
+                f"{first.name} and {network.name} cannot be averaged: {'; '.join(found)}",
+                "an ensemble takes models of the same window, modalities and stack recipe; run them one by one",
+            )
+
+
+def _differences(first: NetworkSegmenter, second: NetworkSegmenter) -> list[str]:
+    """What keeps two networks from being averaged, in words."""
+    pairs = {
+        "window": (first.window_px, second.window_px),
+        "modalities": (" ".join(first.spec.modalities), " ".join(second.spec.modalities)),
+        "precision": (first.precision, second.precision),
+        "flips": (first.tta, second.tta),
+        "spread": (first.has_spread, second.has_spread),
+    }
+    one, other = ({} if recipe is None else recipe.as_dict() for recipe in (first.recipe, second.recipe))
+    for name in sorted({*one, *other}):
+        pairs[f"recipe's {name}"] = (one.get(name, "not known"), other.get(name, "not known"))
+    return [f"{name} {a} and {b}" for name, (a, b) in pairs.items() if a != b]
