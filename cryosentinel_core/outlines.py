@@ -101,7 +101,7 @@ def trace_outlines(
         return Outlines(polygons=np.zeros(0, dtype=object), transition_px=nothing, unobserved_share=nothing)
     values = np.pad(logits.astype(np.float64), 1, constant_values=LOGIT_NODATA)
     owner = np.pad(labels, 1)
-    start, end, lake, middle = _segments(owner, values, corner)
+    start, end, lake, middle = _segments(owner, values, level, corner)
     edges, edge_xy, step, faces_nodata = _crossings(start, owner, values, level, corner)
     rings, ring_lake = _link_rings(start, end, lake, middle, edges, edge_xy)
     polygons = _assemble(rings, ring_lake, n_labels)
@@ -145,7 +145,7 @@ def repair_polygon(geometry: BaseGeometry) -> BaseGeometry:
 
 
 def _segments(
-    owner: NDArray[np.integer], values: NDArray[np.float64], origin: tuple[int, int]
+    owner: NDArray[np.integer], values: NDArray[np.float64], level: float, origin: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Directed pieces of outline in every square of four pixel centres.
 
@@ -159,7 +159,7 @@ def _segments(
     case = np.zeros((height - 1, width - 1), dtype=np.uint8)
     for bit, corner in enumerate(corners):
         case |= corner.astype(np.uint8) << np.uint8(bit)
-    missing = values == LOGIT_NODATA
+    missing, wet = values == LOGIT_NODATA, values > level
     found: list[list[NDArray[np.int64]]] = [[], [], []]
     middles: list[NDArray[np.float64]] = []
     active = np.flatnonzero((case > 0) & (case < 15))
@@ -172,14 +172,21 @@ def _segments(
             found[0].append(_edge(side_from, rows, cols, width))
             found[1].append(_edge(side_to, rows, cols, width))
             found[2].append(owner[rows + _CORNER_ROW[corner_index], cols + _CORNER_COL[corner_index]].astype(np.int64))
-            middles.append(_pixel_corner(which, rows, cols, missing) + np.array(origin[::-1]))
+            middles.append(_pixel_corner(which, rows, cols, missing, wet) + np.array(origin[::-1]))
     return (*(np.concatenate(parts) for parts in found), np.concatenate(middles))  # type: ignore[return-value]
 
 
 def _pixel_corner(
-    which: int, rows: NDArray[np.int64], cols: NDArray[np.int64], missing: NDArray[np.bool_]
+    which: int,
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    missing: NDArray[np.bool_],
+    wet: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """(S, 2) the shared corner of four pixels where the outline turns there along pixel edges, else NaN."""
+    """(S, 2) the shared corner of four pixels where the outline turns there along pixel edges, else NaN.
+
+    It does not turn where water meets water at the corner, whether or not the other one's outline is asked for.
+    """
     middle = np.full((rows.size, 2), np.nan)
     corner = {1: 0, 14: 0, 2: 1, 13: 1, 4: 2, 11: 2, 8: 3, 7: 3}.get(which)
     if corner is None:
@@ -190,6 +197,9 @@ def _pixel_corner(
     turns = np.ones(rows.size, dtype=bool)
     for index in asked:
         turns &= missing[rows + _CORNER_ROW[index], cols + _CORNER_COL[index]]
+    if single_is_water:
+        across = (corner + 2) % 4
+        turns &= ~wet[rows + _CORNER_ROW[across], cols + _CORNER_COL[across]]
     # Padded pixel (r, c) has its centre at (c - 0.5, r - 0.5) of the window; the four meet half a pixel on.
     middle[turns, 0], middle[turns, 1] = cols[turns], rows[turns]
     return middle

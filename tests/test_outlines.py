@@ -184,3 +184,16 @@ def test_repair_keeps_holes_and_drops_lines() -> None:
     assert repair_polygon(shapely.Polygon([(0, 0), (1, 1), (2, 2)])).is_empty
     holed = shapely.box(0, 0, 4, 4).difference(shapely.box(1, 1, 2, 2))
     assert repair_polygon(holed).area == pytest.approx(15.0)
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=60)
+def test_an_outline_does_not_depend_on_which_others_are_asked_for(seed: int) -> None:
+    """Lakes that meet at a pixel's corner, unobserved ground between them, among them."""
+    rng = np.random.default_rng(seed)
+    logits = rng.choice(np.array([WET, DRY, LOGIT_NODATA], dtype=np.int16), size=(8, 9), p=[0.45, 0.15, 0.4])
+    labels, n_labels = ndimage.label(logits > LEVEL)
+    together = trace_outlines(logits, labels, n_labels, LEVEL)
+    for label in range(1, n_labels + 1):
+        alone = trace_outlines(logits, np.where(labels == label, 1, 0), 1, LEVEL)
+        assert alone.polygons[0].normalize().equals_exact(together.polygons[label - 1].normalize(), 0)
