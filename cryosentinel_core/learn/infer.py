@@ -379,6 +379,10 @@ class NetworkSegmenter:
                 stack.enter_context(torch.cuda.device(self.device))
             if self.device.type == "cuda" and self.precision == "float32":
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            # Importing all of terratorch lowers this for the whole process, on CPUs too.
+            precision_before = torch.get_float32_matmul_precision()
+            stack.callback(torch.set_float32_matmul_precision, precision_before)
+            torch.set_float32_matmul_precision("highest")
             try:
                 if self.threads is not None:
                     torch.set_num_threads(self.threads)

@@ -197,6 +197,19 @@ def test_values_not_finite_are_an_error(weights: dict[str, torch.Tensor]) -> Non
     assert "50176" in caught.value.message
 
 
+def test_lowered_matrix_precision_of_the_process_changes_no_bit(weights: dict[str, torch.Tensor]) -> None:
+    """Some libraries lower it when they are imported; what was set is put back."""
+    batch = make_batch(1)
+    wanted = make_segmenter(weights).segment(batch)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        np.testing.assert_array_equal(make_segmenter(weights).segment(batch), wanted)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_threads_are_put_back(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     segmenter = make_segmenter(weights, threads=before + 1)
