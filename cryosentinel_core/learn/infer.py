@@ -21,7 +21,7 @@ from cryosentinel_core.errors import ModelError, NonFiniteOutput
 from cryosentinel_core.learn.batching import CPU_BATCH, FIRST_BATCH, find_batch_size, largest_batch, no_room
 from cryosentinel_core.learn.compiling import Compiling, pays_to_compile
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
-from cryosentinel_core.learn.precision import Precision, choose_precision, make_probe, store_in_bf16
+from cryosentinel_core.learn.precision import Precision, choose_precision, exact_matmul, make_probe, store_in_bf16
 from cryosentinel_core.learn.staging import StagedChips, stage_chips, standardise
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX
@@ -379,10 +379,7 @@ class NetworkSegmenter:
                 stack.enter_context(torch.cuda.device(self.device))
             if self.device.type == "cuda" and self.precision == "float32":
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            # Importing all of terratorch lowers this for the whole process, on CPUs too.
-            precision_before = torch.get_float32_matmul_precision()
-            stack.callback(torch.set_float32_matmul_precision, precision_before)
-            torch.set_float32_matmul_precision("highest")
+            stack.enter_context(exact_matmul())
             try:
                 if self.threads is not None:
                     torch.set_num_threads(self.threads)

@@ -5,6 +5,8 @@ Neighbours: `infer` asks once for each network that it runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Literal
 
 import torch
@@ -34,6 +36,17 @@ def has_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+@contextmanager
+def exact_matmul() -> Iterator[None]:
+    """Products of float32 matrices in float32 for a while: importing all of terratorch lowers that for the process, on CPUs too."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def choose_precision(network: LakeNetwork, device: torch.device) -> Literal["float32", "bf16"]:
     """bf16 where the device has it and the network bears it, else float32.
 
@@ -44,7 +57,7 @@ def choose_precision(network: LakeNetwork, device: torch.device) -> Literal["flo
     if not has_bf16(device):
         return "float32"
     chips = make_probe(network.spec.modalities, device)
-    with torch.inference_mode():
+    with torch.inference_mode(), exact_matmul():
         exact = network(chips).float()
         with torch.autocast(device.type, torch.bfloat16):
             rough = network(chips).float()
