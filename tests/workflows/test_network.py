@@ -23,7 +23,8 @@ from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings import FetchSettings, PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.workflows.fetch import fetch
-from cryosentinel_core.workflows.predict import PredictSummary, predict
+from cryosentinel_core.workflows.predict import predict
+from cryosentinel_core.workflows.predict_summary import PredictSummary
 
 pytestmark = pytest.mark.slow
 

@@ -17,7 +17,9 @@ from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.water_mask import WATER_UNOBSERVED
-from cryosentinel_core.workflows.predict import PredictSummary, lake_readers, predict
+from cryosentinel_core.workflows.predict import predict
+from cryosentinel_core.workflows.predict_summary import PredictSummary
+from cryosentinel_core.workflows.year_results import lake_readers
 
 
 def run(catalogue: Path, root: Path, area: Area, **changes: float) -> PredictSummary:

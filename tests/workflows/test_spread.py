@@ -27,7 +27,8 @@ from cryosentinel_core.units import LOGIT_NODATA, SPREAD_NODATA
 from cryosentinel_core.workflows import segment
 from cryosentinel_core.workflows.change import change
 from cryosentinel_core.workflows.chips import predict_chips
-from cryosentinel_core.workflows.predict import PredictSummary, predict
+from cryosentinel_core.workflows.predict import predict
+from cryosentinel_core.workflows.predict_summary import PredictSummary
 from cryosentinel_core.workflows.segment import segment_run
 
 
