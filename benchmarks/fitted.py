@@ -18,7 +18,6 @@ import shutil
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ import shapely
 import torch
 from rasterio.features import rasterize
 from rasterio.transform import Affine
+from reference import build_reference
 
 from cryosentinel_core.area import Area
 from cryosentinel_core.io.area import load_area
@@ -199,24 +199,7 @@ def save_as_published(network: LakeNetwork, path: Path) -> None:
 
 def build_plain(path: Path, spec: ModelSpec) -> torch.nn.Module:
     """terratorch's own model with the file's weights, read by PyTorch alone."""
-    warnings.simplefilter("ignore")
-    from terratorch.models import EncoderDecoderFactory
-
-    model: torch.nn.Module = EncoderDecoderFactory().build_model(
-        task="segmentation",
-        backbone=spec.backbone,
-        backbone_pretrained=False,
-        backbone_modalities=list(spec.modalities),
-        necks=[
-            {"name": "SelectIndices", "indices": list(spec.neck_indices)},
-            {"name": "ReshapeTokensToImage", "remove_cls_token": False},
-            {"name": "LearnedInterpolateToPyramidal"},
-        ],
-        decoder="UperNetDecoder",
-        decoder_channels=spec.decoder_channels,
-        decoder_scale_modules=True,
-        num_classes=1,
-    )
+    model = build_reference(spec)
     stored = torch.load(path, weights_only=True)["state_dict"]
     model.load_state_dict({key.removeprefix("model._orig_mod."): value for key, value in stored.items()})
     return model.eval()

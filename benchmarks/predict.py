@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,31 +63,16 @@ def standardise_raster(raster: dict[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def build_reference(checkpoint: Path, backbone: str) -> Any:
+def load_reference(checkpoint: Path) -> Any:
     """terratorch's own model with the checkpoint's weights."""
-    warnings.simplefilter("ignore")
-    from terratorch.models import EncoderDecoderFactory
+    from reference import build_reference
 
     from cryosentinel_core.io.checkpoint import read_checkpoint
 
     read = read_checkpoint(checkpoint)
-    model = EncoderDecoderFactory().build_model(
-        task="segmentation",
-        backbone=backbone,
-        backbone_pretrained=False,
-        backbone_modalities=list(read.spec.modalities),
-        necks=[
-            {"name": "SelectIndices", "indices": list(read.spec.neck_indices)},
-            {"name": "ReshapeTokensToImage", "remove_cls_token": False},
-            {"name": "LearnedInterpolateToPyramidal"},
-        ],
-        decoder="UperNetDecoder",
-        decoder_channels=read.spec.decoder_channels,
-        decoder_scale_modules=True,
-        num_classes=1,
-    )
+    model = build_reference(read.spec)
     model.load_state_dict(dict(read.state_dict))
-    return model.eval()
+    return model
 
 
 def make_batch(raster: dict[str, np.ndarray], addresses: list[tuple[int, int]]) -> Any:
@@ -123,7 +107,7 @@ def run_reference(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(args.threads)
-    model = build_reference(args.checkpoint, args.backbone)
+    model = load_reference(args.checkpoint)
     from terratorch.tasks.tiled_inference import tiled_inference
 
     raster = standardise_raster(make_raster(args.side))
@@ -190,7 +174,7 @@ def run_same_windows(args: argparse.Namespace) -> dict[str, Any]:
         args.checkpoint, device="cpu", precision=args.precision, batch_size=args.batch, tta=False, threads=args.threads
     )
     batch = make_batch(raster, [(0, 0)] * args.batch)
-    model = build_reference(args.checkpoint, args.backbone)
+    model = load_reference(args.checkpoint)
     chips = {name: x[..., :SIDE, :SIDE].repeat(args.batch, 1, 1, 1) for name, x in standardise_raster(raster).items()}
 
     def theirs(precision: str) -> Any:

@@ -189,7 +189,7 @@ def run_terratorch(args: argparse.Namespace) -> dict[str, Any]:
     """terratorch's own model with the same flips, by batch size; torch's defaults, so that cuDNN may use TF32 in float32."""
     import torch
 
-    model = common.build_reference(args.checkpoint, args.backbone).to(args.device)
+    model = common.load_reference(args.checkpoint).to(args.device)
     whole = common.standardise_raster(common.make_raster(2 * common.SIDE))
     rows: list[dict[str, Any]] = []
     for batch in args.batches:

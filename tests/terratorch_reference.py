@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
 
 from cryosentinel_core.model_spec import ModelSpec
 
+BUILDER = Path(__file__).resolve().parents[1] / "benchmarks" / "reference.py"
+
 
 def build_reference(spec: ModelSpec) -> torch.nn.Module:
-    """terratorch's own model with the published settings; where `scale_modules` is off, so do later versions build it."""
-    scaled = {"decoder_scale_modules": True} if spec.scale_modules else {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        factory = pytest.importorskip("terratorch.models").EncoderDecoderFactory()
-        try:
-            model: torch.nn.Module = factory.build_model(
-                task="segmentation",
-                backbone=spec.backbone,
-                backbone_pretrained=False,
-                backbone_modalities=list(spec.modalities),
-                necks=[
-                    {"name": "SelectIndices", "indices": list(spec.neck_indices)},
-                    {"name": "ReshapeTokensToImage", "remove_cls_token": False},
-                    {"name": "LearnedInterpolateToPyramidal"},
-                ],
-                decoder="UperNetDecoder",
-                decoder_channels=spec.decoder_channels,
-                num_classes=1,
-                **scaled,
-            )
-        except TypeError as error:
-            pytest.skip(f"this terratorch has no scale_modules: {error}")
-    return model.eval()
+    """As the benchmarks build it."""
+    pytest.importorskip("terratorch")
+    found = importlib.util.spec_from_file_location("benchmarks_reference", BUILDER)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    try:
+        model: torch.nn.Module = module.build_reference(spec)
+    except TypeError as error:
+        pytest.skip(f"this terratorch has no scale_modules: {error}")
+    return model

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
 
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.model_spec import ModelSpec
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from cryosentinel_core.learn.ensemble import EnsembleSegmenter
     from cryosentinel_core.learn.infer import NetworkSegmenter
     from cryosentinel_core.learn.precision import Precision
+
+Weights = Literal["model", "ema"]
+"""Which copy of the weights: as trained, or the moving average that a checkpoint may hold."""
 
 HUB_PREFIX: Final = "hf://"
 _ELSE: Final = "without a network use --model FILE (a .ckpt or .safetensors), or --model water-index, which needs none"
@@ -119,30 +122,35 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def load_segmenter(
-    path: Path,
-    *,
-    device: str = "auto",
-    precision: Precision = "auto",
-    batch_size: int | None = 4,
-    tta: bool = True,
-    weights: Literal["model", "ema"] = "model",
-    threads: int | None = None,
-    compiling: Compiling = "off",
-    spread: bool = False,
-) -> NetworkSegmenter:
+class Computing(TypedDict, total=False):
+    """How one network or several are to compute.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `float32` or `bf16`; for several networks `auto` takes bf16 only where each of them passes its check.
+        batch_size: Chips per forward pass; None to choose by device and job.
+        tta: Whether the logits of four flips are averaged.
+        threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
+        compiling: `on`, `off` or `auto`: whether the network is compiled for a job.
+        spread: Whether the variance over flips and models is given too; the name then ends in `-spread`.
+    """
+
+    device: str
+    precision: Precision
+    batch_size: int | None
+    tta: bool
+    threads: int | None
+    compiling: Compiling
+    spread: bool
+
+
+def load_segmenter(path: Path, *, weights: Weights = "model", **how: Unpack[Computing]) -> NetworkSegmenter:
     """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
 
     Args:
         path: A `.ckpt` or `.safetensors` file.
-        device: `auto`, `cpu` or `cuda`.
-        precision: `auto`, `float32` or `bf16`.
-        batch_size: Chips per forward pass; None to choose by device and job.
-        tta: Whether the logits of four flips are averaged.
-        weights: `model`, or `ema` for the moving average that a checkpoint may hold.
-        threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
-        compiling: `on`, `off` or `auto`: whether the network is compiled for a job.
-        spread: Whether the variance over the flips is given too; the name then ends in `-spread`.
+        weights: Which copy of them.
+        how: As `Computing` says; defaults are those of `NetworkSegmenter`.
 
     Raises:
         CheckpointError: If the file is damaged, unsafe or of another network.
@@ -152,47 +160,25 @@ def load_segmenter(
     from cryosentinel_core.learn.infer import NetworkSegmenter
     from cryosentinel_core.learn.model import load_network
 
+    suffix = "" if weights == "model" else f"-{weights}"
     checkpoint = read_checkpoint(path, weights=weights)
     return NetworkSegmenter(
         load_network(checkpoint.spec, checkpoint.state_dict),
         normalisation=checkpoint.normalisation,
-        name=checkpoint.name if weights == "model" else f"{checkpoint.name}-ema",
-        sha256=checkpoint.sha256 if weights == "model" else f"{checkpoint.sha256}-ema",
+        name=f"{checkpoint.name}{suffix}",
+        sha256=f"{checkpoint.sha256}{suffix}",
         recipe=checkpoint.recipe,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        tta=tta,
-        threads=threads,
-        compiling=compiling,
-        spread=spread,
+        **how,
     )
 
 
-def load_ensemble(
-    paths: Sequence[Path],
-    *,
-    device: str = "auto",
-    precision: Precision = "auto",
-    batch_size: int | None = 4,
-    tta: bool = True,
-    weights: Literal["model", "ema"] = "model",
-    threads: int | None = None,
-    compiling: Compiling = "off",
-    spread: bool = False,
-) -> EnsembleSegmenter:
+def load_ensemble(paths: Sequence[Path], *, weights: Weights = "model", **how: Unpack[Computing]) -> EnsembleSegmenter:
     """A segmenter that averages the logits of several files' weights; all are held in memory together.
 
     Args:
         paths: Two or more `.ckpt` or `.safetensors` files, in any order.
-        device: As for `load_segmenter`; the same for all.
-        precision: `float32`, `bf16`, or `auto`: bf16 only where every one of them passes its check.
-        batch_size: As for `load_segmenter`.
-        tta: As for `load_segmenter`.
-        weights: As for `load_segmenter`; each file must hold that copy.
-        threads: As for `load_segmenter`.
-        compiling: As for `load_segmenter`.
-        spread: Whether the variance over flips and models is given too; the name then ends in `-spread`.
+        weights: Which copy of them; each file must hold it.
+        how: As for `load_segmenter`, the same for all.
 
     Raises:
         CheckpointError: If a file is damaged, unsafe or of another network.
@@ -200,25 +186,10 @@ def load_ensemble(
     """
     from cryosentinel_core.learn.ensemble import EnsembleSegmenter
 
-    def load(wanted: Precision) -> list[NetworkSegmenter]:
-        return [
-            load_segmenter(
-                path,
-                device=device,
-                precision=wanted,
-                batch_size=batch_size,
-                tta=tta,
-                weights=weights,
-                threads=threads,
-                compiling=compiling,
-                spread=spread,
-            )
-            for path in paths
-        ]
-
-    networks = load(precision)
+    networks = [load_segmenter(path, weights=weights, **how) for path in paths]
     if len({network.precision for network in networks}) > 1:
-        networks = load("float32")
+        how["precision"] = "float32"
+        networks = [load_segmenter(path, weights=weights, **how) for path in paths]
     return EnsembleSegmenter(networks)
 
 

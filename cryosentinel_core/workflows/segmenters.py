@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from cryosentinel_core.segmenter import MemberSegmenter, Segmenter
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
-
-
-class _How(TypedDict):
-    """How one network or several are to compute."""
-
-    device: str
-    precision: Literal["auto", "float32", "bf16"]
-    batch_size: int | None
-    tta: bool
-    weights: Literal["model", "ema"]
-    threads: int
-    compiling: Literal["auto", "on", "off"]
-    spread: bool
 
 
 def build_segmenter(settings: PredictSettings) -> Segmenter:
@@ -74,17 +61,18 @@ def _build(
         from cryosentinel_core.water_index import WaterIndex
 
         return WaterIndex()
-    from cryosentinel_core.io.model_files import load_ensemble, load_segmenter, resolve_model
+    from cryosentinel_core.io.model_files import Computing, load_ensemble, load_segmenter, resolve_model
 
     paths = [resolve_model(model) for model in models]
-    how = _How(
+    how = Computing(
         device=device,
         precision=precision,
         batch_size=batch_size,
         tta=tta,
-        weights=weights,
         threads=threads,
         compiling=compiling,
         spread=spread,
     )
-    return load_segmenter(paths[0], **how) if len(paths) == 1 else load_ensemble(paths, **how)
+    if len(paths) == 1:
+        return load_segmenter(paths[0], weights=weights, **how)
+    return load_ensemble(paths, weights=weights, **how)
