@@ -5,9 +5,11 @@
     python benchmarks/predict_gpu.py --precisions bf16 --no-compile    # where time on the card is short
 
 For each backbone and precision: ours by batch size, not compiled; ours compiled at the batch that was fastest; terratorch's model by
-batch size; how far ours is from the CPU in float32; and the whole engine over a stack on disk. Every part runs in a process of its own
-and the file is written anew after each, so that a part that fails costs only itself: it stands in the file with its error. Weights are
-random and seeded: speed does not depend on them. `--device cpu` goes through the same lines without a card, to try the script.
+batch size; how far ours is from the CPU in float32; and the whole engine over a stack on disk. At the fastest batch also what other
+settings of PyTorch would change (memory layout, cuDNN's search, CUDA graphs, autotuned kernels), so that they can be chosen by
+measurement. Every part runs in a process of its own and the file is written anew after each, so that a part that fails costs only
+itself: it stands in the file with its error. Weights are random and seeded: speed does not depend on them. `--device cpu` goes through
+the same lines without a card, to try the script.
 """
 
 from __future__ import annotations
@@ -215,6 +217,74 @@ def run_terratorch(args: argparse.Namespace) -> dict[str, Any]:
     return {"rows": rows}
 
 
+def _search_cudnn(segmenter: Any) -> None:
+    """Let cuDNN try its algorithms on each shape; without effect in float32, where the segmenter sets its flags itself."""
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+
+
+def _store_channels_last(segmenter: Any) -> None:
+    """All convolutions' weights channels last, so that their outputs are."""
+    import torch
+
+    segmenter.network.to(memory_format=torch.channels_last)
+
+
+def _compile_as(mode: str) -> Callable[[Any], None]:
+    def compile_network(segmenter: Any) -> None:
+        import torch
+
+        segmenter._call = torch.compile(segmenter.network, dynamic=False, mode=mode)
+
+    return compile_network
+
+
+VARIANTS: dict[str, Callable[[Any], None]] = {
+    "as it is": lambda segmenter: None,
+    "channels last": _store_channels_last,
+    "cuDNN searches": _search_cudnn,
+    "compiled, CUDA graphs": _compile_as("reduce-overhead"),
+    "compiled, autotuned": _compile_as("max-autotune"),
+}
+"""What might be faster; each on a segmenter of its own, all but the search alone."""
+
+
+def run_variants(args: argparse.Namespace) -> dict[str, Any]:
+    """Ours at one batch size under other settings of PyTorch."""
+    import numpy as np
+    import torch
+
+    from cryosentinel_core.io.model_files import load_segmenter
+
+    rows = []
+    batch = args.batches[0]
+    raster = common.make_raster(2 * common.SIDE)
+    chips = common.make_batch(raster, [((7 * i) % common.SIDE, (11 * i) % common.SIDE) for i in range(batch)])
+    for name, prepare in VARIANTS.items():
+        if name.startswith("compiled") and not args.compile:
+            continue
+        row: dict[str, Any] = {"variant": name, "batch": batch}
+        try:
+            segmenter = load_segmenter(
+                args.checkpoint, device=args.device, precision=args.precision, batch_size=batch, tta=True
+            )
+            prepare(segmenter)
+            began = time.perf_counter()
+            found = segmenter.segment(chips)[0]
+            row |= {"first_seconds": time.perf_counter() - began}
+            row |= time_windows(lambda: segmenter.segment(chips), batch, args.device, args.rounds)  # noqa: B023
+            row |= {"against_cpu_float32": common.compare(found, np.load(args.exact))}
+        except Exception as error:
+            row |= {"error": _first_line(error)}
+        rows.append(row)
+        segmenter = None
+        torch.backends.cudnn.benchmark = False
+        if args.device == "cuda":
+            torch.cuda.empty_cache()
+    return {"rows": rows}
+
+
 def run_engine(args: argparse.Namespace) -> dict[str, Any]:
     """The whole engine over a stack on disk, batch size and compiling left to it."""
     found = common.segment_area(
@@ -229,6 +299,7 @@ PARTS = {
     "exact": run_exact,
     "ours": run_ours,
     "terratorch": run_terratorch,
+    "variants": run_variants,
     "engine": run_engine,
 }
 
@@ -265,7 +336,7 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     rates = next((row for row in rows if row["part"] == "matmul" and "error" not in row), {})
     found: dict[str, Any] = {}
     for row in rows:
-        if "windows_per_second" not in row or row["windows_per_second"] is None:
+        if row["part"] == "variants" or "windows_per_second" not in row or row["windows_per_second"] is None:
             continue
         key = f"{row['backbone']} {row['precision']} {row['part']}{' compiled' if row.get('compiled') else ''}"
         if key in found and found[key]["windows_per_second"] >= row["windows_per_second"]:
@@ -309,8 +380,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def add(part: str, backbone: str, precision: str) -> None:
-            report["rows"] += measure(part, args, folder, backbone, precision)
+        def add(part: str, backbone: str, precision: str, **changes: Any) -> None:
+            asked = argparse.Namespace(**{**vars(args), **changes})
+            report["rows"] += measure(part, asked, folder, backbone, precision)
             report["fastest"] = summarise(report["rows"])
             args.out.write_text(json.dumps(report, indent=1) + "\n")
 
@@ -322,6 +394,9 @@ def main() -> None:
             for precision in args.precisions:
                 for part in ("ours", "terratorch", "engine"):
                     add(part, backbone, precision)
+            best = report["fastest"].get(f"{backbone} {args.precisions[0]} ours")
+            if best is not None:
+                add("variants", backbone, args.precisions[0], batches=[best["batch"]])
     print(json.dumps(report["fastest"], indent=1))
 
 

@@ -79,7 +79,6 @@ def predict(
     if chips is not None:
         chosen_years = year if _is_said("year") else ()
         _check_chips_flags(chips, region, chosen_years)
-        settings = settings.model_copy(update={"uncertainty": False})  # a settings file's is meant for areas
         from cryosentinel_core.workflows.chips import predict_chips
 
         with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
@@ -116,8 +115,6 @@ def _check_chips_flags(chips: Path, regions: tuple[str, ...], years: tuple[int, 
         raise click.UsageError("--chips takes no --aoi: each chip brings its own place")
     if _is_said("min_elevation"):
         raise click.UsageError("--min-elevation goes with an area: every chip is mapped")
-    if _is_said("uncertainty") and click.get_current_context().params["uncertainty"]:
-        raise click.UsageError("--uncertainty goes with an area: chips are mapped without it")
     from cryosentinel_core.io.shards import find_shards
 
     if (regions or years) and not find_shards(chips):

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from cryosentinel_core.lake import LAKE_COLUMNS
+from cryosentinel_core.lake import BAND_COLUMNS, LAKE_COLUMNS
 from cryosentinel_core.lakes import merge_zones
 from cryosentinel_core.metrics import Counts
 
@@ -150,10 +150,16 @@ def rows_of(table: geopandas.GeoDataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def table_of(rows: Sequence[Mapping[str, Any]]) -> geopandas.GeoDataFrame:
-    """The lake table that `rows_of` made plain."""
+def table_of(rows: Sequence[Mapping[str, Any]], *, with_band: bool = False) -> geopandas.GeoDataFrame:
+    """The lake table that `rows_of` made plain.
+
+    Args:
+        rows: Its rows.
+        with_band: Whether they have an area band; a table without a row then has its columns too.
+    """
     lakes, _ = merge_zones([])
-    kinds = {name: lakes[name].dtype for name in LAKE_COLUMNS} | {"is_lake": "bool", "epsg": "int64"}
+    band = dict.fromkeys(BAND_COLUMNS if with_band else (), "float64")
+    kinds = {name: lakes[name].dtype for name in LAKE_COLUMNS} | band | {"is_lake": "bool", "epsg": "int64"}
     plain = pd.DataFrame(list(rows), columns=[*kinds, "geometry"])
     outlines = shapely.from_wkb(plain.pop("geometry").to_numpy())
     return geopandas.GeoDataFrame(plain.astype(kinds), geometry=outlines, crs="EPSG:4326")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -102,7 +102,7 @@ class ChipSource(Protocol):
         """Plain data for the provenance: what was asked for."""
         ...
 
-    def read(self, on_error: OnError) -> Iterator[Chip]:
+    def read(self, on_error: OnError) -> Generator[Chip, None, None]:
         """The chips; those that cannot be read are told and passed over."""
         ...
 
@@ -170,7 +170,7 @@ class GeoTiffs:
         """See `ChipSource`."""
         return {"kind": "GeoTIFFs"}
 
-    def read(self, on_error: OnError) -> Iterator[Chip]:
+    def read(self, on_error: OnError) -> Generator[Chip, None, None]:
         """See `ChipSource`."""
         for path in self.files:
             try:
@@ -212,7 +212,7 @@ class Shards:
         """See `ChipSource`."""
         return {"kind": "shards", "regions": sorted(self.regions), "years": sorted(self.years), "n_chips": self.limit}
 
-    def read(self, on_error: OnError) -> Iterator[Chip]:
+    def read(self, on_error: OnError) -> Generator[Chip, None, None]:
         """See `ChipSource`."""
         rows = self.dataset.read_chips(self.regions, self.years, n_chips=self.limit, on_error=on_error)
         for row in rows:

@@ -1,14 +1,16 @@
 """The corridor for chips: single windows, from a folder of GeoTIFFs or a data set of shards; no catalogue and no lattice.
 
 A chip has 15 bands: 12 of Sentinel-2 L2A (reflectance x 10,000), VV and VH (dB), elevation (m). Results lie under
-`<workspace>/chips/`: `<name>_logit.tif`, `<name>_probability.tif`, `<name>_water.tif`, one `lakes.gpkg` and `run.json` for all.
-A chip's record, its lakes in it, stays in `parts/`, so that a run goes on where it stopped and does nothing twice; that folder may
-be deleted. Neighbours: `chip_sources` reads the chips, `chip_results` holds what they come to.
+`<workspace>/chips/`: `<name>_logit.tif`, `<name>_probability.tif`, `<name>_water.tif`, where asked for `<name>_spread.tif`, and one
+`lakes.gpkg` and `run.json` for all. A chip's record, its lakes in it, stays in `parts/`, so that a run goes on where it stopped and
+does nothing twice; that folder may be deleted. Chips are read in a thread, and a batch is written while a GPU computes the next.
+Neighbours: `chip_sources` reads the chips, `chip_results` holds what they come to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +22,10 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 
+from cryosentinel_core.area_band import BAND_REACH_PX
 from cryosentinel_core.components import level_of_threshold
 from cryosentinel_core.errors import CryosentinelError, InputError
-from cryosentinel_core.io.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, WATER_LAYER, Layer, write_layer
+from cryosentinel_core.io.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, SPREAD_LAYER, WATER_LAYER, write_layer
 from cryosentinel_core.io.vector import write_lakes
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, safe_name, write_json
 from cryosentinel_core.lake import LakeOrigin, LakeReaders
@@ -32,17 +35,19 @@ from cryosentinel_core.metrics import Counts, count_pixels
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.radiometry import check_offset
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segmenter import Engine, Segmenter
+from cryosentinel_core.segmenter import ChipBatch, Engine, Segmenter, has_spread
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
 from cryosentinel_core.uncertainty import model_of_segmenter
 from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
-from cryosentinel_core.windows import encode_logits, join_batches, pad_batch, pad_halo
+from cryosentinel_core.windows import encode_logits, encode_spread, join_batches, pad_batch, pad_halo
+from cryosentinel_core.workflows.ahead import ahead
 from cryosentinel_core.workflows.chip_results import ChipResult, ChipsSummary, rows_of, table_of, warnings_of
 from cryosentinel_core.workflows.chip_sources import Chip, ChipSource, open_chips
 from cryosentinel_core.workflows.segmenters import build_segmenter, plain_of
 
-_KINDS: Final = ("logit", "probability", "water")
+_LAYERS: Final = {"logit": LOGIT_LAYER, "probability": PROBABILITY_LAYER, "water": WATER_LAYER, "spread": SPREAD_LAYER}
+"""Kind of raster, as in file names -> how it is stored; the last only where there is a spread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ class _Task:
     chip: Chip
     folder: Path
     provenance: Provenance
+    has_spread: bool
 
     @property
     def record(self) -> Path:
@@ -63,7 +69,8 @@ class _Task:
 
     def done(self) -> ChipResult | None:
         """The result on disk if it is the one asked for and whole."""
-        if not is_current(self.record, self.provenance, *map(self.raster, _KINDS)):
+        kinds = [kind for kind in _LAYERS if self.has_spread or kind != "spread"]
+        if not is_current(self.record, self.provenance, *map(self.raster, kinds)):
             return None
         return ChipResult.from_record(read_json(self.record))
 
@@ -90,10 +97,8 @@ def predict_chips(
         n_chips: At most so many chips, the first.
 
     Raises:
-        InputError: If there is no chip, or none can be used, or the spread is asked for.
+        InputError: If there is no chip, or none can be used.
     """
-    if settings.uncertainty:
-        raise InputError("chips are mapped without the spread of logits", "leave --uncertainty out")
     segmenter = build_segmenter(settings)
     source = open_chips(path, segmenter.window_px, regions=regions, years=years, n_chips=n_chips)
     if isinstance(segmenter, Engine):
@@ -122,21 +127,26 @@ class _Run:
         self.n_reused = 0
         self._names: set[str] = set()
         self._waiting: list[_Task] = []
+        self._late: tuple[list[_Task], Callable[[], NDArray[np.float32]]] | None = None
         self._total = source.n_chips
 
     def read_all(self) -> None:
         """Every chip: kept if done, else segmented in batches."""
         self._progress()
-        for chip in self.source.read(self._fail):
-            self._take(chip)
-            self._progress()
+        with closing(ahead(self.source.read(self._fail), "chips")) as chips:
+            for chip in chips:
+                self._take(chip)
+                self._progress()
         self._segment()
+        self._write_late()
         self.reporter.progress("chips", self._total, self._total)
         if self.n_reused:
             self.reporter.note(f"{self.n_reused} of {len(self.results)} chips were done already")
 
     def _progress(self) -> None:
         done = len(self.results) + len(self.failed) - len(self._waiting)
+        if self._late is not None:
+            done -= len(self._late[0])
         self.reporter.progress("chips", done, max(self._total, done))
 
     def _fail(self, name: str, error: CryosentinelError) -> None:
@@ -150,13 +160,16 @@ class _Run:
             settings=_plain(self.segmenter, self.settings),
             inputs={"chip": name, "sha256": chip.digest},
         )
-        task = _Task(name=name, chip=chip, folder=self.folder, provenance=provenance)
+        task = _Task(
+            name=name, chip=chip, folder=self.folder, provenance=provenance, has_spread=has_spread(self.segmenter)
+        )
         self.digests[name] = provenance.digest
         self.results[name] = task.done()
         if self.results[name] is not None:
             self.n_reused += 1
         elif not chip.batch.valid.any():
-            self._write(task, np.zeros(chip.batch.valid.shape[1:], dtype=np.float32))
+            nothing = np.zeros(chip.batch.valid.shape[1:], dtype=np.float32)
+            self._write(task, np.stack([nothing, nothing]) if task.has_spread else nothing)
         else:
             self._waiting.append(task)
             if len(self._waiting) >= self.segmenter.batch_size:
@@ -173,14 +186,29 @@ class _Run:
         return name
 
     def _segment(self) -> None:
-        """The waiting chips through the segmenter, the batch padded to its size."""
+        """Start the waiting chips through the segmenter, the batch padded to its size; then write the batch before."""
         if not self._waiting:
             return
         tasks, self._waiting = self._waiting, []
         batch = pad_halo(join_batches([task.chip.batch for task in tasks]), self.segmenter.halo_px)
-        logits = self.segmenter.segment(pad_batch(batch, self.segmenter.batch_size))
-        for task, one in zip(tasks, logits, strict=False):
-            self._write(task, one)
+        coming = self._begin(pad_batch(batch, self.segmenter.batch_size))
+        self._write_late()
+        self._late = tasks, coming
+
+    def _begin(self, batch: ChipBatch) -> Callable[[], NDArray[np.float32]]:
+        """Start a batch; its logits when called. A segmenter that knows no beginning computes now."""
+        if isinstance(self.segmenter, Engine):
+            return self.segmenter.begin(self.segmenter.stage(batch))
+        logits = self.segmenter.segment(batch)
+        return lambda: logits
+
+    def _write_late(self) -> None:
+        """Write the chips whose batch was started last."""
+        if self._late is None:
+            return
+        (tasks, coming), self._late = self._late, None
+        for task, logits in zip(tasks, coming(), strict=False):
+            self._write(task, logits)
 
     def _write(self, task: _Task, logits: NDArray[np.float32]) -> None:
         self.results[task.name] = _write_chip(task, logits, self.segmenter, self.settings)
@@ -225,15 +253,17 @@ class _Run:
         for name, result in results.items():
             if result.n_components:
                 rows += read_json(self.folder / "parts" / f"{name}.json")["lakes"]
-        lakes, candidates = merge_zones([table_of(rows)])
+        lakes, candidates = merge_zones([table_of(rows, with_band=has_spread(self.segmenter))])
         write_lakes(self.folder, lakes, candidates, provenance)
         return len(lakes)
 
 
 def _plain(segmenter: Segmenter, settings: PredictSettings) -> dict[str, Any]:
     """All settings that change what comes out."""
+    band = {"area_band": {"reach_px": BAND_REACH_PX}} if has_spread(segmenter) else {}
     return {
         **plain_of(segmenter),
+        **band,
         "threshold": settings.threshold,
         "min_area_m2": settings.min_area_m2,
         "uncertainty": model_of_segmenter(segmenter.name != WATER_INDEX).as_dict(),
@@ -243,9 +273,18 @@ def _plain(segmenter: Segmenter, settings: PredictSettings) -> dict[str, Any]:
 def _write_chip(
     task: _Task, logits: NDArray[np.float32], segmenter: Segmenter, settings: PredictSettings
 ) -> ChipResult:
-    """Write one chip's rasters, lakes and, last, its record."""
+    """Write one chip's rasters, lakes and, last, its record.
+
+    Args:
+        task: The chip.
+        logits: (H, W) float32, or with a spread (2, H, W), mean and variance over the members.
+        segmenter: That gave them.
+        settings: Of prediction.
+    """
     chip, valid = task.chip, task.chip.batch.valid[0]
-    stored = encode_logits(logits, valid)
+    mean, variance = logits if task.has_spread else (logits, None)
+    stored = encode_logits(mean, valid)
+    spread = None if variance is None else encode_spread(np.sqrt(variance), valid)
     is_water = stored > level_of_threshold(settings.threshold)
     water = np.where(valid, np.where(is_water, WATER_LAKE, WATER_LAND), WATER_UNOBSERVED).astype(np.uint8)
     grid = Grid(epsg=32601, row=0, col=0, height=valid.shape[0], width=valid.shape[1])
@@ -253,16 +292,21 @@ def _write_chip(
     nowhere = (None, Affine(PIXEL_M, 0.0, 0.0, 0.0, -PIXEL_M, 0.0))
     place = nowhere if chip.place is None else (chip.place.crs, chip.place.transform)
     task.record.unlink(missing_ok=True)
-    layers: list[tuple[Layer, NDArray[Any]]] = [
-        (LOGIT_LAYER, stored),
-        (PROBABILITY_LAYER, encode_probability(stored)),
-        (WATER_LAYER, water),
-    ]
-    for kind, (layer, array) in zip(_KINDS, layers, strict=True):
+    arrays: dict[str, NDArray[Any] | None] = {
+        "logit": stored,
+        "probability": encode_probability(stored),
+        "water": water,
+        "spread": spread,
+    }
+    for kind, layer in _LAYERS.items():
+        array = arrays[kind]
+        if array is None:
+            task.raster(kind).unlink(missing_ok=True)  # of an earlier run
+            continue
         write_layer(task.raster(kind), grid, layer, task.provenance.as_tags(), _reader(array, grid), place=place)
     lakes: list[dict[str, Any]] = []
     if chip.place is not None and is_water.any():
-        lakes = rows_of(_lakes_of(task, stored, grid, segmenter, settings))
+        lakes = rows_of(_lakes_of(task, stored, spread, grid, segmenter, settings))
     suspect = check_offset(chip.batch.s2[0])
     result = ChipResult(
         n_water_px=int((water == WATER_LAKE).sum()),
@@ -281,7 +325,12 @@ def _reader(array: NDArray[Any], grid: Grid) -> Any:
 
 
 def _lakes_of(
-    task: _Task, stored: NDArray[np.int16], grid: Grid, segmenter: Segmenter, settings: PredictSettings
+    task: _Task,
+    stored: NDArray[np.int16],
+    spread: NDArray[np.uint16] | None,
+    grid: Grid,
+    segmenter: Segmenter,
+    settings: PredictSettings,
 ) -> geopandas.GeoDataFrame:
     """Lakes of one placed chip; its edge counts as the edge of the processed ground."""
     chip, place = task.chip, task.chip.place
@@ -295,6 +344,7 @@ def _lakes_of(
         logits=lambda part: stored[part.slices_in(grid)],
         processed=lambda part: np.ones(part.shape, dtype=bool),
         dem=lambda part: chip.batch.dem[0, 0][part.slices_in(grid)],
+        spread=None if spread is None else _reader(spread, grid),
     )
     origin = LakeOrigin(
         aoi=task.name,

@@ -26,6 +26,7 @@ from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.settings import PredictSettings
 from cryosentinel_core.workflows import chips as chips_module
 from cryosentinel_core.workflows.chip_results import NAMED_AT_MOST, rows_of, table_of
+from cryosentinel_core.workflows.chip_sources import chip_of_row
 from cryosentinel_core.workflows.chips import ChipsSummary, predict_chips
 
 COAST, LAND, SNOW, RIVER = "282D_485L_3_3", "38D_378R_2_3", "609U_541L_3_0", "433D_629L_3_1"
@@ -317,6 +318,50 @@ def test_shards_and_geotiffs_give_the_same_by_a_network(tmp_path: Path, network:
     np.testing.assert_allclose(lakes[0].area_m2, lakes[1].area_m2, rtol=1e-6)
 
 
+def test_the_spread_of_chips(tmp_path: Path, network: PredictSettings) -> None:
+    """The standard deviation over the four flips, an area band around every lake; nothing of it is left by a run without."""
+    from cryosentinel_core.io.model_files import load_segmenter
+
+    chips = [lake_chip(0), with_holes(lake_chip(1)), lake_chip(2, lat=None)]
+    source = make_dataset(tmp_path / "data", chips)
+    asked = network.model_copy(update={"tta": True, "uncertainty": True})
+    summary = run(tmp_path, source, settings=asked)
+    one = load_segmenter(Path(network.model), device="cpu", precision="float32", batch_size=3, tta=False, threads=1)
+    for chip in chips:
+        batch = chip_of_row(chip).batch
+        views = []
+        for axes in ((), (-1,), (-2,), (-2, -1)):
+            flipped = replace(batch, **{k: np.flip(getattr(batch, k), axes) for k in ("s2", "s1", "dem", "valid")})
+            views.append(np.flip(one.segment(flipped)[0], axes).astype(np.float64))
+        spread, logit = (read(tmp_path, chip.chip_id, kind) for kind in ("spread", "logit"))
+        good = batch.valid[0]
+        np.testing.assert_allclose(logit[good] / 1000, np.mean(views, axis=0)[good], atol=6e-4)
+        np.testing.assert_allclose(spread[good] / 1000, np.std(views, axis=0)[good], atol=6e-4)
+        assert spread[good].max() > 10
+        assert (spread[~good] == 65_535).all()
+    lakes = geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes")
+    assert len(lakes) == summary.n_lakes > 0
+    assert (lakes.area_low_m2 <= lakes.area_m2).all()
+    assert (lakes.area_m2 <= lakes.area_high_m2).all()
+    assert (lakes.area_low_m2 < lakes.area_high_m2).all()
+    assert (lakes.area_sigma_random_m2 >= lakes.area_high_m2 - lakes.area_m2).all()
+    assert lakes.model.str.endswith("-spread").all()
+
+    assert run(tmp_path, source, settings=asked).n_reused == 3
+    (tmp_path / "chips" / "c1_spread.tif").unlink()
+    assert run(tmp_path, source, settings=asked).n_reused == 2
+    assert run(tmp_path, source, settings=network).n_reused == 0
+    assert not list((tmp_path / "chips").glob("*_spread.tif"))
+    assert "area_low_m2" not in geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes")
+
+
+def test_no_lake_still_has_the_columns_of_the_band(tmp_path: Path, network: PredictSettings) -> None:
+    asked = network.model_copy(update={"tta": True, "uncertainty": True, "threshold": 0.9999})
+    assert run(tmp_path, make_dataset(tmp_path / "data", [lake_chip(0)]), settings=asked).n_lakes == 0
+    lakes = geopandas.read_parquet(tmp_path / "chips" / "lakes.parquet")
+    assert [str(lakes[name].dtype) for name in ("area_low_m2", "area_high_m2")] == ["float64", "float64"]
+
+
 def test_real_chips_through_a_network(
     real: tuple[Path, ChipsSummary], shared_data: Path, tmp_path: Path, network: PredictSettings
 ) -> None:
@@ -569,6 +614,7 @@ def test_the_command(tmp_path: Path) -> None:
         (["--chips", "tifs", "--region", "pamir"], "--region goes with a data set of shards"),
         (["--chips", "data", "--aoi", "pamir"], "--chips takes no --aoi"),
         (["--chips", "data", "--min-elevation", "2500"], "--min-elevation goes with an area"),
+        (["--chips", "data", "--uncertainty"], "--uncertainty is for networks"),
         (["--region", "pamir", "--aoi", "pamir", "--year", "2022"], "go with --chips"),
         (["--n-chips", "3", "--aoi", "pamir", "--year", "2022"], "go with --chips"),
         (["--chips", "data", "--n-chips", "0"], "--n-chips"),
