@@ -8,6 +8,8 @@ same sum in another order (equal to rounding), with a fraction of the multiplica
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -74,26 +76,35 @@ def add_convolved(
         (N, O, H, W) in channels-last memory, differentiable in base, levels and weights.
     """
     n, o, height, width = base.shape
-    widened = [
-        part.reshape(n, -1, width * o)
-        for level, weight, taps in zip(levels, weights, columns, strict=True)
-        for part in _widen(level, weight, taps)
-    ]
     stacked = torch.cat([taps.permute(1, 0, 2).reshape(height, -1) for taps in rows], dim=1)  # (H, sum of 3 h_l)
     flat = base.permute(0, 2, 3, 1).reshape(n, height, width * o)
-    add = torch.baddbmm if torch.is_grad_enabled() else torch.Tensor.baddbmm_
-    out = add(flat, stacked.expand(n, -1, -1), torch.cat(widened, dim=1))
+    is_plain = not torch.is_grad_enabled()
+    held = base.new_empty(stacked.shape[1], n, width, o) if is_plain else None
+    parts: list[Tensor] = []
+    start = 0
+    for level, weight, taps in zip(levels, weights, columns, strict=True):
+        for columns_of_taps, mixed in _widen(level, weight, taps):
+            stop = start + level.shape[2]
+            if held is None:
+                parts.append(torch.bmm(columns_of_taps, mixed))
+            else:  # each product where it is wanted: a copy of them all takes as long as a fifth of the convolution
+                torch.bmm(columns_of_taps, mixed, out=held[start:stop].reshape(-1, width, o))
+            start = stop
+    widened = (torch.cat(parts) if held is None else held).reshape(-1, n, width * o).transpose(0, 1)
+    add = torch.Tensor.baddbmm_ if is_plain else torch.baddbmm
+    out = add(flat, stacked.expand(n, -1, -1), widened)
     return out.reshape(n, height, width, o).permute(0, 3, 1, 2)
 
 
-def _widen(level: Tensor, weight: Tensor, taps: Tensor) -> list[Tensor]:
-    """Channels mixed for all nine taps on the small map, then columns enlarged: for each row tap (N * h, W, O)."""
+def _widen(level: Tensor, weight: Tensor, taps: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each row tap the factors of its product (h * N, W, O): columns enlarged, and channels mixed on the small map.
+
+    Rows come before images, so that the products of all levels lie one behind the other in one piece.
+    """
     n, c, h, w = level.shape
     o = weight.shape[0]
-    flat = level.permute(0, 2, 3, 1).reshape(n * h * w, c)
-    columns = taps.permute(1, 2, 0).reshape(1, -1, w * 3).expand(n * h, -1, -1)  # (N * h, W, w x column tap)
-    parts = []
+    flat = level.permute(2, 0, 3, 1).reshape(h * n * w, c)
+    columns = taps.permute(1, 2, 0).reshape(1, -1, w * 3).expand(h * n, -1, -1)  # (h * N, W, w x column tap)
     for row_tap in range(3):
         mixing = weight[:, :, row_tap].permute(1, 2, 0).reshape(c, 3 * o)  # (C, column tap x O)
-        parts.append(torch.bmm(columns, (flat @ mixing).reshape(n * h, w * 3, o)))
-    return parts
+        yield columns, (flat @ mixing).reshape(h * n, w * 3, o)
