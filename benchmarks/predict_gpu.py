@@ -224,11 +224,15 @@ def _search_cudnn(segmenter: Any) -> None:
     torch.backends.cudnn.benchmark = True
 
 
-def _store_channels_last(segmenter: Any) -> None:
-    """All convolutions' weights channels last, so that their outputs are."""
-    import torch
+def _store_as(layout: str) -> Callable[[Any], None]:
+    """Weights of convolutions in a memory layout, which their outputs then have."""
 
-    segmenter.network.to(memory_format=torch.channels_last)
+    def store(segmenter: Any) -> None:
+        import torch
+
+        segmenter.network.to(memory_format=getattr(torch, layout))
+
+    return store
 
 
 def _compile_as(mode: str) -> Callable[[Any], None]:
@@ -242,7 +246,8 @@ def _compile_as(mode: str) -> Callable[[Any], None]:
 
 VARIANTS: dict[str, Callable[[Any], None]] = {
     "as it is": lambda segmenter: None,
-    "channels last": _store_channels_last,
+    "channels last": _store_as("channels_last"),
+    "channels first": _store_as("contiguous_format"),
     "cuDNN searches": _search_cudnn,
     "compiled, CUDA graphs": _compile_as("reduce-overhead"),
     "compiled, autotuned": _compile_as("max-autotune"),

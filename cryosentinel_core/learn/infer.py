@@ -107,6 +107,8 @@ class NetworkSegmenter:
         )
         if self.precision == "bf16":
             store_in_bf16(self.network)
+            if self.device.type == "cuda":  # the layout of tensor cores: else cuDNN turns each map there and back
+                self.network.to(memory_format=torch.channels_last)
         self._compiling = "off" if compiling == "auto" and self.device.type != "cuda" else compiling
         self._call: Callable[[dict[str, Tensor]], Tensor] = self.network
 

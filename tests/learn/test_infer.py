@@ -384,6 +384,19 @@ def test_a_gpu_that_is_not_there(weights: dict[str, torch.Tensor]) -> None:
         make_segmenter(weights, device="cuda")
 
 
+def test_the_layout_of_weights_changes_rounding_only(weights: dict[str, torch.Tensor]) -> None:
+    """On a GPU in bf16 they lie channels last."""
+    batch = make_batch(2)
+    exact = make_segmenter(weights).segment(batch)
+    other = make_segmenter(weights)
+    other.network.to(memory_format=torch.channels_last)
+    assert any(
+        p.ndim == 4 and not p.is_contiguous() and p.is_contiguous(memory_format=torch.channels_last)
+        for p in other.network.decoder.parameters()
+    )
+    assert np.abs(other.segment(batch) - exact).max() < 1e-4 * exact.std()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_equals_cpu(weights: dict[str, torch.Tensor]) -> None:
     batch = make_batch(2)
