@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from made_stack import FakeNetwork
 
 from cryosentinel_core.area import Area
 from cryosentinel_core.io.area import load_area
@@ -19,7 +20,6 @@ from cryosentinel_core.io.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.lattice import Grid
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.settings import FetchSettings, PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.workflows.predict import predict
@@ -161,23 +161,6 @@ def test_zone_border(border_catalogue: Path, tmp_path: Path) -> None:
             piece = logits_of(part, grid)
             seen = piece != LOGIT_NODATA
             np.testing.assert_array_equal(piece[seen], logits_of(both, grid)[seen])
-
-
-class FakeNetwork:
-    """Blended windows whose logits depend on the whole window, as a network's do; costs next to nothing."""
-
-    name = "fake-00000000"
-    digest = "fake"
-    window_px = 224
-    halo_px = 0
-    blended = True
-    batch_size = 3
-    recipe = None
-
-    def segment(self, batch: ChipBatch) -> np.ndarray:
-        green, nir = (batch.s2[:, band].astype(np.float32) for band in (2, 7))
-        index = (green - nir) / np.maximum(green + nir, 1.0)
-        return (10.0 * index - index.mean(axis=(1, 2), keepdims=True, dtype=np.float32)).astype(np.float32)
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
