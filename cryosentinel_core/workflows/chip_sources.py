@@ -108,13 +108,12 @@ class ChipSource(Protocol):
 
 
 def open_chips(
-    path: Path, size_px: int, *, regions: Sequence[str] = (), years: Sequence[int] = (), n_chips: int | None = None
+    path: Path, *, regions: Sequence[str] = (), years: Sequence[int] = (), n_chips: int | None = None
 ) -> ChipSource:
     """The source at a path: one GeoTIFF, a folder of them, or a folder of shards.
 
     Args:
         path: Where to look.
-        size_px: Side of a chip that the segmenter takes.
         regions: Only these, of a data set; empty for all.
         years: Only these, of a data set; empty for all.
         n_chips: At most so many, the first.
@@ -127,10 +126,6 @@ def open_chips(
     if files and has_shards:
         raise InputError(f"{path} holds both GeoTIFFs and shards", "move one kind into a folder of its own")
     if has_shards:
-        if size_px != CELL_PX:
-            raise InputError(
-                f"the model takes windows of {size_px} px, chips of a shard have {CELL_PX}", "take another"
-            )
         return Shards(ShardDataset(path), tuple(regions), tuple(years), n_chips)
     if not files:
         raise InputError(
@@ -139,7 +134,7 @@ def open_chips(
         )
     if regions or years:
         raise InputError(f"the chips in {path} are GeoTIFFs, which say no region and no year", "leave both out")
-    return GeoTiffs(path, tuple(files[:n_chips]), size_px)
+    return GeoTiffs(path, tuple(files[:n_chips]))
 
 
 @dataclass(frozen=True)
@@ -149,12 +144,10 @@ class GeoTiffs:
     Attributes:
         path: As given.
         files: In order of their names.
-        size_px: Side that a chip must have.
     """
 
     path: Path
     files: tuple[Path, ...]
-    size_px: int
 
     @property
     def words(self) -> str:
@@ -174,7 +167,7 @@ class GeoTiffs:
         """See `ChipSource`."""
         for path in self.files:
             try:
-                chip = read_chip(path, self.size_px)
+                chip = read_chip(path)
             except (BandError, RasterError) as error:
                 on_error(path.name, error)
                 continue
@@ -219,12 +212,11 @@ class Shards:
             yield chip_of_row(row)
 
 
-def read_chip(path: Path, size_px: int) -> Chip:
+def read_chip(path: Path) -> Chip:
     """One chip of 15 bands: 12 of Sentinel-2, VV, VH, elevation.
 
     Args:
         path: GeoTIFF; nodata as `io.shard_chip.find_observed` says.
-        size_px: Side that it must have.
 
     Raises:
         RasterError: If the file cannot be read.
@@ -238,9 +230,9 @@ def read_chip(path: Path, size_px: int) -> Chip:
                 raise BandError(
                     f"{path.name} has {seen} bands, wanted {CHIP_BANDS}", "12 Sentinel-2 bands, VV, VH, DEM"
                 )
-            if shape != (size_px, size_px):
+            if shape != (CELL_PX, CELL_PX):
                 raise BandError(
-                    f"{path.name} is {shape[0]} x {shape[1]} px, wanted {size_px} x {size_px}", "cut it to chips"
+                    f"{path.name} is {shape[0]} x {shape[1]} px, wanted {CELL_PX} x {CELL_PX}", "cut it to chips"
                 )
             if place.crs is None:
                 raise BandError(f"{path.name} has no coordinate reference system", "write it with one")

@@ -99,8 +99,10 @@ def predict_chips(
     Raises:
         InputError: If there is no chip, or none can be used.
     """
+    source = open_chips(
+        path, regions=regions, years=years, n_chips=n_chips
+    )  # before weights are looked for, and downloaded
     segmenter = build_segmenter(settings)
-    source = open_chips(path, segmenter.window_px, regions=regions, years=years, n_chips=n_chips)
     if isinstance(segmenter, Engine):
         segmenter.prepare_for(source.n_chips)
     folder = workspace.root / "chips"

@@ -74,7 +74,6 @@ def test_every_command_teaches(path: tuple[str, ...], command: click.Command) ->
         (["predict", "--year", "2023", "--batch-size", "many"], "neither auto nor a number"),
         (["predict", "--year", "2023", "--uncertainty", "--model", "water-index"], "no members"),
         (["predict", "--year", "2023", "--uncertainty", "--no-tta"], "leaves one member"),
-        (["predict", "--chips", ".", "--uncertainty"], "goes with an area"),
         (["predict", "--year", "2023", "--model", "a.ckpt", "--model", "water-index"], "is no network"),
         (["change", "--lakes", "2010=a.shp"], "YEAR=FILE@30m"),
         (["change", "--lakes", "2010=a.shp@30m"], "at least 2 inventories"),

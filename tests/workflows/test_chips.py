@@ -145,6 +145,11 @@ def test_files_that_are_no_chips_are_skipped_and_named(tmp_path: Path) -> None:
     assert "12 bands, wanted 15" in summary.failed["bands.tif"]
 
 
+def test_chips_are_looked_for_before_weights(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no GeoTIFF"):
+        predict_chips(Workspace(tmp_path), tmp_path, PredictSettings(model="no/such.ckpt"), reporter=Silent())
+
+
 def test_no_chip_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no GeoTIFF"):
         predict_chips(Workspace(tmp_path), tmp_path, PredictSettings(model="water-index"), reporter=Silent())

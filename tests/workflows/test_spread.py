@@ -13,7 +13,6 @@ import shapely
 from made_stack import FakeNetwork, cells_of, make_jobs, write_made_stack
 
 from cryosentinel_core.area import Area
-from cryosentinel_core.errors import InputError
 from cryosentinel_core.io.area import load_area
 from cryosentinel_core.io.mosaic import read_part
 from cryosentinel_core.io.vector import read_lakes
@@ -26,7 +25,6 @@ from cryosentinel_core.settings import ChangeSettings, FetchSettings, PredictSet
 from cryosentinel_core.units import LOGIT_NODATA, SPREAD_NODATA
 from cryosentinel_core.workflows import segment
 from cryosentinel_core.workflows.change import change
-from cryosentinel_core.workflows.chips import predict_chips
 from cryosentinel_core.workflows.predict import predict
 from cryosentinel_core.workflows.predict_summary import PredictSummary
 from cryosentinel_core.workflows.segment import segment_run
@@ -175,11 +173,6 @@ def test_change_reads_lakes_with_a_band(small_catalogue: Path, tmp_path: Path) -
     summary = run(small_catalogue, tmp_path, area, years=(2017, 2023))
     found = change(Workspace(tmp_path), area.name, (2017, 2023), summary.model, ChangeSettings(), reporter=Silent())
     assert found.as_dict()["model"] == summary.model
-
-
-def test_chips_are_mapped_without(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="without the spread"):
-        predict_chips(Workspace(tmp_path), tmp_path, PredictSettings(uncertainty=True), reporter=Silent())
 
 
 @pytest.mark.slow
