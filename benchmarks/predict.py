@@ -2,6 +2,7 @@
 
     python benchmarks/predict.py                          # CPU: tiny, base, large; float32 and bf16; about 15 minutes
     python benchmarks/predict.py --backbones tiny --areas # also memory over 1, 4 and 16 tiles
+    python benchmarks/predict.py --host                   # how many windows a second the engine could feed to a GPU
     python benchmarks/predict_gpu.py                      # one GPU: see there
 
 Every measurement runs in a process of its own, so that its peak memory is its own. Weights are random and seeded: speed
@@ -202,6 +203,45 @@ def run_area(args: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
 
 
+class FreeNetwork:
+    """A network that costs nothing: what is left is reading, cutting, adding up and writing."""
+
+    name, digest, recipe = "free-00000000", "free", None
+    window_px, halo_px, blended, batch_size = SIDE, 0, True, 32
+    conditions: dict[str, Any] = {"device": "none", "precision": "float32"}
+    peak_device_mib = None
+
+    def __init__(self) -> None:
+        self.logits = np.random.default_rng(0).normal(0, 3, (self.batch_size, SIDE, SIDE)).astype(np.float32)
+
+    def prepare_for(self, n_windows: int) -> None:
+        """Nothing to settle."""
+
+    def stage(self, batch: Any) -> Any:
+        """As a network's, without a GPU."""
+        import torch
+
+        from cryosentinel_core.learn.staging import stage_chips
+
+        return stage_chips(batch, torch.device("cpu"))
+
+    def begin(self, staged: Any) -> Any:
+        """The answer is there already."""
+        return lambda: self.logits[: len(staged)]
+
+    def segment(self, batch: Any) -> np.ndarray:
+        """(N, 224, 224) float32."""
+        return self.logits[: len(batch)]
+
+
+def run_host(args: argparse.Namespace) -> dict[str, Any]:
+    """The engine with a network that costs nothing, over tiles of five cells: the most that a GPU could be given to do."""
+    from unittest.mock import patch
+
+    with patch("cryosentinel_core.workflows.segment.build_segmenter", lambda settings: FreeNetwork()):
+        return segment_area(Path("water-index"), args.tiles, tile_cells=5)
+
+
 def segment_area(checkpoint: Path, tiles: int, *, tile_cells: int = 1, **settings: Any) -> dict[str, Any]:
     """The corridor's engine over a square of tiles at 50 % overlap: write a stack, segment it, write the tiles.
 
@@ -273,6 +313,7 @@ PARTS = {
     "ours": run_ours,
     "same windows": run_same_windows,
     "area": run_area,
+    "host": run_host,
 }
 
 
@@ -336,10 +377,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=4, help="turns of both models on the same windows")
     parser.add_argument("--areas", action="store_true", help="also memory over 1, 4 and 16 tiles")
+    parser.add_argument("--host", action="store_true", help="only the engine around a network that costs nothing")
     for hidden in ("--part", "--folder", "--backbone", "--precision"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--tiles", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.host:
+        with tempfile.TemporaryDirectory() as name:
+            measure("host", Path(name), precision="float32", backbone="none", tiles=4)
+        return
     if args.part:
         folder = Path(args.folder)
         args.checkpoint = folder / f"{args.backbone}.ckpt"

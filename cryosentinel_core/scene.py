@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +68,30 @@ class Stack:
             if seen != shape:
                 raise GridMismatch(f"stack: {name} has shape {seen}, its grid wants {shape}")
 
-    @property
+    @cached_property
+    def has_optical(self) -> NDArray[np.bool_]:
+        """(H, W) bool: True where a band of Sentinel-2 has data."""
+        found: NDArray[np.bool_] = (self.s2 != 0).any(axis=0)
+        return found
+
+    @cached_property
     def valid(self) -> NDArray[np.bool_]:
         """(H, W) bool: True where optical and terrain data are good (snow, ice and shadow are data)."""
-        seen: NDArray[np.bool_] = (self.s2 != 0).any(axis=0) & np.isfinite(self.dem)
-        return seen
+        return np.asarray(self.has_optical & np.isfinite(self.dem), dtype=bool)
+
+    @cached_property
+    def date_shares(self) -> NDArray[np.float32]:
+        """(3, H, W) float32: shares 0..1 of dates, as `segmenter.ChipBatch` has them: `shadow`, `snow`, `water`."""
+        clear, water, snow, shadow = self.counts[:4].astype(np.float32)
+        judged = clear + snow
+        usable = judged + shadow
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = (
+                np.where(usable > 0, shadow / usable, np.float32(0)),
+                np.where(judged > 0, snow / judged, np.float32(0)),
+                np.where(clear > 0, water / clear, np.float32(np.nan)),
+            )
+        return np.stack(shares).astype(np.float32)
 
     @property
     def observed(self) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ the predict workflow feeds both.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from cryosentinel_core.lattice import Grid
 from cryosentinel_core.scene import Stack
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX, LOGIT_CLIP, LOGIT_NODATA, LOGIT_STEP, SPREAD_NODATA, SPREAD_STEP
+
+T = TypeVar("T", bound=np.generic)
 
 
 def gaussian_weights(size_px: int = CELL_PX) -> NDArray[np.float32]:
@@ -68,26 +71,18 @@ def cut_chips(stack: Stack, addresses: Sequence[tuple[int, int]], size_px: int, 
         raise InputError("no windows to cut")
     places = [window_grid(stack.grid.epsg, address, size_px, halo_px).slices_in(stack.grid) for address in addresses]
 
-    def gather(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    def gather(array: NDArray[T]) -> NDArray[T]:
         return np.stack([array[..., rows, cols] for rows, cols in places])
 
-    s2, dem = gather(stack.s2), gather(stack.dem[None])
-    counts = gather(stack.counts[:4]).astype(np.float32)
-    clear, water, snow, shadow = (counts[:, index] for index in range(4))
-    judged = clear + snow
-    usable = judged + shadow
-    with np.errstate(divide="ignore", invalid="ignore"):
-        snow_share = np.where(judged > 0, snow / judged, np.float32(0))
-        shadow_share = np.where(usable > 0, shadow / usable, np.float32(0))
-        water_share = np.where(clear > 0, water / clear, np.float32(np.nan))
+    shadow, snow, water = (gather(share) for share in stack.date_shares)
     return ChipBatch(
-        s2=s2,  # type: ignore[arg-type]
-        s1=None if stack.s1 is None else gather(stack.s1),  # type: ignore[arg-type]
-        dem=dem,  # type: ignore[arg-type]
-        valid=np.asarray((s2 != 0).any(axis=1) & np.isfinite(dem[:, 0])),
-        shadow=shadow_share.astype(np.float32),
-        snow=snow_share.astype(np.float32),
-        water=water_share.astype(np.float32),
+        s2=gather(stack.s2),
+        s1=None if stack.s1 is None else gather(stack.s1),
+        dem=gather(stack.dem[None]),
+        valid=gather(stack.valid),
+        shadow=shadow,
+        snow=snow,
+        water=water,
         addresses=np.asarray(addresses, dtype=np.int64),
     )
 

@@ -8,7 +8,11 @@ with another digest, the tile is not done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,6 +35,9 @@ Layer = Literal["s2", "s1", "dem", "clear", "class", "dates"]
 """One raster of a stack tile, by file name."""
 
 RECORD: Final = "tile.json"
+
+READERS: Final = min(8, os.cpu_count() or 1)
+"""Threads that unpack a stack's rasters side by side: a GPU asks for windows faster than one of them can."""
 
 _COLOURS: Final = {
     int(Condition.CLEAR): (222, 214, 196, 255),
@@ -117,14 +124,27 @@ def read_stack(folder: Path, epsg: int, grid: Grid, *, tile_cells: int) -> Stack
     """
     if epsg != grid.epsg:
         raise RasterError(f"asked for a stack of EPSG:{epsg} on a grid of EPSG:{grid.epsg}")
+    layers: list[Layer] = [layer for layer in FORMATS if layer != "s1" or has_radar(folder)]
+    found = {layer: _nothing(layer, grid) for layer in layers}
+    homes = [folder_of_tile(folder, tile) for tile in tiles_under(grid, tile_cells)]
+    with ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="stack") as pool:
+        copies = [
+            pool.submit(_copy_into, found[layer], path, grid, part)
+            for layer in layers
+            for path in (home / f"{layer}.tif" for home in homes)
+            if path.exists()
+            for part in (_rows_of_blocks(path, grid) if layer == "s2" else [grid])
+        ]
+        for copy in copies:
+            copy.result()
     return Stack(
         grid=grid,
-        s2=read_layer(folder, "s2", grid, tile_cells=tile_cells),
-        s1=read_layer(folder, "s1", grid, tile_cells=tile_cells) if has_radar(folder) else None,
-        dem=read_layer(folder, "dem", grid, tile_cells=tile_cells)[0],
-        counts=read_layer(folder, "clear", grid, tile_cells=tile_cells),
-        condition=read_layer(folder, "class", grid, tile_cells=tile_cells)[0],
-        dates=read_layer(folder, "dates", grid, tile_cells=tile_cells),
+        s2=found["s2"],
+        s1=found.get("s1"),
+        dem=found["dem"][0],
+        counts=found["clear"],
+        condition=found["class"][0],
+        dates=found["dates"],
     )
 
 
@@ -140,13 +160,18 @@ def read_layer(folder: Path, layer: Layer, grid: Grid, *, tile_cells: int) -> Nu
     Raises:
         RasterError: If a file is damaged.
     """
-    dtype, nothing = _EMPTY[layer]
-    out = np.full((len(FORMATS[layer].names), *grid.shape), nothing, dtype=dtype)
+    out = _nothing(layer, grid)
     for tile in tiles_under(grid, tile_cells):
         path = folder_of_tile(folder, tile) / f"{layer}.tif"
         if path.exists():
-            _copy_into(out, path, grid)
+            _copy_into(out, path, grid, grid)
     return out
+
+
+def _nothing(layer: Layer, grid: Grid) -> Numbers:
+    """(C, H, W) of a layer's nodata."""
+    dtype, nodata = _EMPTY[layer]
+    return np.full((len(FORMATS[layer].names), *grid.shape), nodata, dtype=dtype)
 
 
 def tiles_under(grid: Grid, tile_cells: int) -> list[Tile]:
@@ -159,24 +184,45 @@ def tiles_under(grid: Grid, tile_cells: int) -> list[Tile]:
     ]
 
 
-def _copy_into(out: Numbers, path: Path, grid: Grid) -> None:
-    """The part of a file that lies on a grid, copied to its place."""
+def _copy_into(out: Numbers, path: Path, grid: Grid, part: Grid) -> None:
+    """What a file holds of a part of a grid, copied to its place in the grid's array."""
+    with _opened(path) as dataset:
+        held = _grid_of(dataset, grid.epsg)
+        shared = held.intersection(part)
+        if shared is None:
+            return
+        rows, cols = shared.slices_in(held)
+        window = Window(cols.start, rows.start, shared.width, shared.height)
+        there_rows, there_cols = shared.slices_in(grid)
+        out[:, there_rows, there_cols] = dataset.read(window=window)
+
+
+def _rows_of_blocks(path: Path, grid: Grid) -> list[Grid]:
+    """The grid's part of a file in pieces that share no stored block, so that several threads may unpack them."""
+    with _opened(path) as dataset:
+        held, step = _grid_of(dataset, grid.epsg), dataset.block_shapes[0][0]
+    rows = (
+        replace(held, row=held.row + top, height=min(step, held.height - top)) for top in range(0, held.height, step)
+    )
+    return [part for part in (each.intersection(grid) for each in rows) if part is not None]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A raster of a stack, open.
+
+    Raises:
+        RasterError: If it is damaged, also while it is read.
+    """
     try:
         with rasterio.open(path) as dataset:
-            t = dataset.transform
-            held = Grid(
-                epsg=grid.epsg,
-                row=round(-t.f / PIXEL_M),
-                col=round(t.c / PIXEL_M),
-                height=dataset.height,
-                width=dataset.width,
-            )
-            shared = held.intersection(grid)
-            if shared is None:
-                return
-            rows, cols = shared.slices_in(held)
-            window = Window(cols.start, rows.start, shared.width, shared.height)
-            there_rows, there_cols = shared.slices_in(grid)
-            out[:, there_rows, there_cols] = dataset.read(window=window)
+            yield dataset
     except RasterioError as error:
         raise RasterError(f"{path} is damaged: {error}", f"delete {path.parent} and run again") from error
+
+
+def _grid_of(dataset: Any, epsg: int) -> Grid:
+    t = dataset.transform
+    return Grid(
+        epsg=epsg, row=round(-t.f / PIXEL_M), col=round(t.c / PIXEL_M), height=dataset.height, width=dataset.width
+    )

@@ -265,7 +265,7 @@ def _strips(addresses: list[Address]) -> Iterator[list[Address]]:
 def _reason_to_skip(stack: Stack, window: Grid, min_elevation_m: float | None) -> str | None:
     """Why a window need not be segmented, as in `SKIPPED_BECAUSE`; None if it must. Unknown heights are not low ones."""
     rows, cols = window.slices_in(stack.grid)
-    if not stack.s2[:, rows, cols].any():
+    if not stack.has_optical[rows, cols].any():
         return "unobserved"
     if min_elevation_m is not None:
         heights = stack.dem[rows, cols]

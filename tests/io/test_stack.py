@@ -62,6 +62,20 @@ def test_any_rectangle_across_tiles(tmp_path: Path) -> None:
     assert_same(read_stack(tmp_path, 32643, wanted, tile_cells=1), part(both, wanted))
 
 
+@pytest.mark.parametrize("rows", [(0, 1120), (500, 30), (511, 1), (512, 608), (100, 950)])
+def test_rasters_of_several_blocks_are_unpacked_side_by_side(tmp_path: Path, rows: tuple[int, int]) -> None:
+    tile = Tile(32643, -426, 59, 5)
+    stack = stack_on(tile.grid)
+    write_stack_tile(tmp_path, tile, stack, PROVENANCE)
+    wanted = replace(tile.grid, row=tile.grid.row + rows[0], height=rows[1])
+    assert_same(read_stack(tmp_path, 32643, wanted, tile_cells=5), part(stack, wanted))
+    np.testing.assert_array_equal(read_layer(tmp_path, "s2", wanted, tile_cells=5), part(stack, wanted).s2)
+    path = folder_of_tile(tmp_path, tile) / "s2.tif"
+    path.write_bytes(path.read_bytes()[: -path.stat().st_size // 5])  # the last blocks
+    with pytest.raises(RasterError, match=r"s2\.tif is damaged"):
+        read_stack(tmp_path, 32643, tile.grid, tile_cells=5)
+
+
 def test_nodata_where_there_is_no_tile_and_files_smaller_than_the_tile(tmp_path: Path) -> None:
     tile = Tile(32643, -213, 29)
     small = Grid(epsg=32643, row=tile.grid.row + 224, col=tile.grid.col + 448, height=224, width=448)
