@@ -14,7 +14,6 @@ the predict workflow feeds both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,6 @@ from cryosentinel_core.lattice import Grid
 from cryosentinel_core.scene import Stack
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX, LOGIT_CLIP, LOGIT_NODATA, LOGIT_STEP, SPREAD_NODATA, SPREAD_STEP
-
-T = TypeVar("T", bound=np.generic)
 
 
 def gaussian_weights(size_px: int = CELL_PX) -> NDArray[np.float32]:
@@ -67,24 +64,76 @@ def cut_chips(stack: Stack, addresses: Sequence[tuple[int, int]], size_px: int, 
     Raises:
         InputError: If a window leaves the stack or there is none.
     """
-    if not addresses:
-        raise InputError("no windows to cut")
-    places = [window_grid(stack.grid.epsg, address, size_px, halo_px).slices_in(stack.grid) for address in addresses]
+    filling = BatchFilling(len(addresses), size_px, halo_px)
+    filling.add(stack, addresses)
+    return filling.finish()
 
-    def gather(array: NDArray[T]) -> NDArray[T]:
-        return np.stack([array[..., rows, cols] for rows, cols in places])
 
-    shadow, snow, water = (gather(share) for share in stack.date_shares)
-    return ChipBatch(
-        s2=gather(stack.s2),
-        s1=None if stack.s1 is None else gather(stack.s1),
-        dem=gather(stack.dem[None]),
-        valid=gather(stack.valid),
-        shadow=shadow,
-        snow=snow,
-        water=water,
-        addresses=np.asarray(addresses, dtype=np.int64),
-    )
+class BatchFilling:
+    """A batch of chips that windows of several stacks are cut into, each copied once.
+
+    Args:
+        n: Windows at most.
+        size_px: Side of a window.
+        halo_px: Pixels around it.
+    """
+
+    def __init__(self, n: int, size_px: int, halo_px: int) -> None:
+        side = size_px + 2 * halo_px
+        self._size_px, self._halo_px = size_px, halo_px
+        self._addresses: list[tuple[int, int]] = []
+        self._s2 = np.empty((n, 12, side, side), dtype=np.uint16)
+        self._s1 = np.empty((n, 2, side, side), dtype=np.float32)
+        self._dem = np.empty((n, 1, side, side), dtype=np.float32)
+        self._valid = np.empty((n, side, side), dtype=np.bool_)
+        self._shares = np.empty((3, n, side, side), dtype=np.float32)
+        self._has_radar = False
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def add(self, stack: Stack, addresses: Sequence[tuple[int, int]]) -> None:
+        """Cut some windows; without radar they get NaN.
+
+        Args:
+            stack: Must hold all windows with their halos.
+            addresses: Lattice (row, col) of the windows' upper left pixels, without halo.
+
+        Raises:
+            InputError: If a window leaves the stack.
+        """
+        for address in addresses:
+            place = window_grid(stack.grid.epsg, address, self._size_px, self._halo_px)
+            rows, cols = place.slices_in(stack.grid)
+            at = len(self._addresses)
+            self._s2[at] = stack.s2[:, rows, cols]
+            self._s1[at] = np.float32(np.nan) if stack.s1 is None else stack.s1[:, rows, cols]
+            self._dem[at] = stack.dem[rows, cols]
+            self._valid[at] = stack.valid[rows, cols]
+            self._shares[:, at] = stack.date_shares[:, rows, cols]
+            self._addresses.append(address)
+        self._has_radar |= bool(addresses) and stack.s1 is not None
+
+    def finish(self) -> ChipBatch:
+        """The chips so far; radar is None if no stack had any.
+
+        Raises:
+            InputError: If there is none.
+        """
+        n = len(self)
+        if not n:
+            raise InputError("no windows to cut")
+        shadow, snow, water = self._shares[:, :n]
+        return ChipBatch(
+            s2=self._s2[:n],
+            s1=self._s1[:n] if self._has_radar else None,
+            dem=self._dem[:n],
+            valid=self._valid[:n],
+            shadow=shadow,
+            snow=snow,
+            water=water,
+            addresses=np.asarray(self._addresses, dtype=np.int64),
+        )
 
 
 def join_batches(batches: Sequence[ChipBatch]) -> ChipBatch:

@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 from cryosentinel_core.io.stack import read_stack
 from cryosentinel_core.lattice import Cell, Grid, hull_of_cells, mask_of_cells, windows_touching
 from cryosentinel_core.scene import Stack
-from cryosentinel_core.segmenter import ChipBatch, Engine, Segmenter, has_spread
+from cryosentinel_core.segmenter import Engine, Segmenter, has_spread
 from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.units import CELL_PX
 from cryosentinel_core.windows import (
+    BatchFilling,
     LogitCanvas,
-    cut_chips,
     encode_logits,
     encode_spread,
     hull_of_windows,
-    join_batches,
     pad_batch,
     window_grid,
 )
@@ -190,7 +189,7 @@ class TileStream:
 
     def _cut(self, strips: Iterator[_Strip]) -> Generator[_Batch, None, None]:
         """The strips' windows in full batches, whatever tile they belong to; only the last may be short."""
-        pieces: list[ChipBatch] = []
+        filling = self._new_batch()
         places: list[tuple[TileSum, Address]] = []
         whole: list[TileSum] = []
         for strip in strips:
@@ -199,18 +198,21 @@ class TileStream:
                 room = max(1, self._segmenter.batch_size - len(places))
                 taken, wanted = wanted[:room], wanted[room:]
                 with self._watch.stage("cut"):
-                    pieces.append(cut_chips(strip.stack, taken, self._segmenter.window_px, self._segmenter.halo_px))
+                    filling.add(strip.stack, taken)
                 places += [(strip.tile, address) for address in taken]
                 if len(places) >= self._segmenter.batch_size:
-                    yield _Batch(places, self._stage(pieces), whole)
-                    pieces, places, whole = [], [], []
+                    yield _Batch(places, self._stage(filling), whole)
+                    filling, places, whole = self._new_batch(), [], []
             if strip.is_last:
                 if any(tile is strip.tile for tile, _ in places):
                     whole.append(strip.tile)
                 else:
                     yield _Batch([], None, [strip.tile])
         if places:
-            yield _Batch(places, self._stage(pieces), whole)
+            yield _Batch(places, self._stage(filling), whole)
+
+    def _new_batch(self) -> BatchFilling:
+        return BatchFilling(self._segmenter.batch_size, self._segmenter.window_px, self._segmenter.halo_px)
 
     def _choose(self, strip: _Strip) -> list[Address]:
         """The windows worth segmenting; the others are counted by reason."""
@@ -225,10 +227,10 @@ class TileStream:
                     wanted.append(address)
         return wanted
 
-    def _stage(self, pieces: list[ChipBatch]) -> Any:
-        """One batch of the pieces, as far on its way as it can be without the device."""
+    def _stage(self, filling: BatchFilling) -> Any:
+        """The batch, as far on its way as it can be without the device."""
         with self._watch.stage("cut"):
-            batch = join_batches(pieces)
+            batch = filling.finish()
             if isinstance(self._segmenter, Engine):
                 return self._segmenter.stage(batch)
             return pad_batch(batch, self._segmenter.batch_size)
