@@ -40,8 +40,8 @@ from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.lake import LakeOrigin, LakeReaders
 from cryosentinel_core.lakes import extract_lakes
 from cryosentinel_core.lattice import Grid, hull_of_cells
-from cryosentinel_core.learn.infer import standardise
 from cryosentinel_core.learn.model import LakeNetwork, build_network
+from cryosentinel_core.learn.staging import standardise
 from cryosentinel_core.model_spec import PUBLISHED_NORMALISATION, ModelSpec
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.scene import Stack

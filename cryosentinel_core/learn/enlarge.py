@@ -8,7 +8,7 @@ same sum in another order (equal to rounding), with a fraction of the multiplica
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -78,22 +78,23 @@ def add_convolved(
     n, o, height, width = base.shape
     stacked = torch.cat([taps.permute(1, 0, 2).reshape(height, -1) for taps in rows], dim=1)  # (H, sum of 3 h_l)
     flat = base.permute(0, 2, 3, 1).reshape(n, height, width * o)
-    is_plain = not torch.is_grad_enabled()
-    held = base.new_empty(stacked.shape[1], n, width, o) if is_plain else None
-    parts: list[Tensor] = []
-    start = 0
-    for level, weight, taps in zip(levels, weights, columns, strict=True):
-        for columns_of_taps, mixed in _widen(level, weight, taps):
-            stop = start + level.shape[2]
-            if held is None:
-                parts.append(torch.bmm(columns_of_taps, mixed))
-            else:  # each product where it is wanted: a copy of them all takes as long as a fifth of the convolution
-                torch.bmm(columns_of_taps, mixed, out=held[start:stop].reshape(-1, width, o))
-            start = stop
-    widened = (torch.cat(parts) if held is None else held).reshape(-1, n, width * o).transpose(0, 1)
-    add = torch.Tensor.baddbmm_ if is_plain else torch.baddbmm
-    out = add(flat, stacked.expand(n, -1, -1), widened)
+    products = (pair for one in zip(levels, weights, columns, strict=True) for pair in _widen(*one))
+    if torch.is_grad_enabled():
+        widened = torch.cat([torch.bmm(first, second) for first, second in products])
+    else:
+        widened = _multiply_into(base.new_empty(stacked.shape[1] * n, width, o), products)
+    add = torch.baddbmm if torch.is_grad_enabled() else torch.Tensor.baddbmm_
+    out = add(flat, stacked.expand(n, -1, -1), widened.reshape(-1, n, width * o).transpose(0, 1))
     return out.reshape(n, height, width, o).permute(0, 3, 1, 2)
+
+
+def _multiply_into(out: Tensor, products: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """The batched products of pairs, each written behind the one before: `out`, without a copy of them all."""
+    start = 0
+    for first, second in products:
+        torch.bmm(first, second, out=out[start : start + len(first)])
+        start += len(first)
+    return out
 
 
 def _widen(level: Tensor, weight: Tensor, taps: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from cryosentinel_core.errors import ModelError, NonFiniteOutput
 from cryosentinel_core.learn.batching import CPU_BATCH, FIRST_BATCH, find_batch_size, largest_batch, no_room
 from cryosentinel_core.learn.compiling import Compiling, pays_to_compile
+from cryosentinel_core.learn.devices import choose_device
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
 from cryosentinel_core.learn.precision import Precision, choose_precision, exact_matmul, make_probe, store_in_bf16
 from cryosentinel_core.learn.staging import StagedChips, stage_chips, standardise
@@ -395,29 +396,3 @@ def pad_batch(x: Tensor, size: int) -> Tensor:
     """The batch (N, ...) filled up to `size` with copies of its last chip, so that every pass has one shape."""
     missing = size - x.shape[0]
     return x if missing <= 0 else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
-
-
-def choose_device(device: str) -> torch.device:
-    """The device to compute on.
-
-    Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises:
-        ModelError: If it is not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ModelError(f"unknown device {device!r}", "use auto, cpu or cuda") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError(f"device {device!r} was asked for, and there is no GPU", "use --device auto or cpu")
-    return chosen
-
-
-def list_devices(device: str) -> list[str]:
-    """Every GPU by its number where `auto` or `cuda` finds several; else the device as it is called."""
-    n_cards = torch.cuda.device_count() if device in ("auto", "cuda") and torch.cuda.is_available() else 0
-    return [f"cuda:{number}" for number in range(n_cards)] if n_cards > 1 else [device]

@@ -35,13 +35,14 @@ from cryosentinel_core.metrics import Counts, count_pixels
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.radiometry import check_offset
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segmenter import ChipBatch, Engine, Segmenter, has_spread
+from cryosentinel_core.segmenter import Engine, Segmenter, has_spread
 from cryosentinel_core.settings import WATER_INDEX, PredictSettings
 from cryosentinel_core.uncertainty import model_of_segmenter
 from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
 from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
-from cryosentinel_core.windows import encode_logits, encode_spread, join_batches, pad_batch, pad_halo
+from cryosentinel_core.windows import encode_logits, encode_spread, join_batches, pad_halo
 from cryosentinel_core.workflows.ahead import ahead
+from cryosentinel_core.workflows.batches import begin_batch, stage_batch
 from cryosentinel_core.workflows.chip_results import ChipResult, ChipsSummary, rows_of, table_of, warnings_of
 from cryosentinel_core.workflows.chip_sources import Chip, ChipSource, open_chips
 from cryosentinel_core.workflows.segmenters import build_segmenter, plain_of
@@ -99,9 +100,8 @@ def predict_chips(
     Raises:
         InputError: If there is no chip, or none can be used.
     """
-    source = open_chips(
-        path, regions=regions, years=years, n_chips=n_chips
-    )  # before weights are looked for, and downloaded
+    # Before weights are looked for, and downloaded.
+    source = open_chips(path, regions=regions, years=years, n_chips=n_chips)
     segmenter = build_segmenter(settings)
     if isinstance(segmenter, Engine):
         segmenter.prepare_for(source.n_chips)
@@ -188,21 +188,14 @@ class _Run:
         return name
 
     def _segment(self) -> None:
-        """Start the waiting chips through the segmenter, the batch padded to its size; then write the batch before."""
+        """Start the waiting chips through the segmenter; then write the batch before."""
         if not self._waiting:
             return
         tasks, self._waiting = self._waiting, []
         batch = pad_halo(join_batches([task.chip.batch for task in tasks]), self.segmenter.halo_px)
-        coming = self._begin(pad_batch(batch, self.segmenter.batch_size))
+        coming = begin_batch(self.segmenter, stage_batch(self.segmenter, batch))
         self._write_late()
         self._late = tasks, coming
-
-    def _begin(self, batch: ChipBatch) -> Callable[[], NDArray[np.float32]]:
-        """Start a batch; its logits when called. A segmenter that knows no beginning computes now."""
-        if isinstance(self.segmenter, Engine):
-            return self.segmenter.begin(self.segmenter.stage(batch))
-        logits = self.segmenter.segment(batch)
-        return lambda: logits
 
     def _write_late(self) -> None:
         """Write the chips whose batch was started last."""

@@ -40,7 +40,7 @@ def devices_of(settings: PredictSettings) -> list[str]:
     """The devices of this machine that some settings mean, one process each where there are several; none for the water index."""
     if settings.model == WATER_INDEX:
         return []
-    from cryosentinel_core.learn.infer import list_devices
+    from cryosentinel_core.learn.devices import list_devices
 
     return list_devices(settings.device)
 

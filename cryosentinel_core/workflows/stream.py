@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cryosentinel_core.io.stack import read_stack
 from cryosentinel_core.lattice import Cell, Grid, hull_of_cells, mask_of_cells, windows_touching
 from cryosentinel_core.scene import Stack
-from cryosentinel_core.segmenter import Engine, Segmenter, has_spread
+from cryosentinel_core.segmenter import Segmenter, has_spread
 from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.units import CELL_PX
 from cryosentinel_core.windows import (
@@ -30,10 +30,10 @@ from cryosentinel_core.windows import (
     encode_logits,
     encode_spread,
     hull_of_windows,
-    pad_batch,
     window_grid,
 )
 from cryosentinel_core.workflows.ahead import ahead
+from cryosentinel_core.workflows.batches import begin_batch, stage_batch
 
 STRIP_PX: Final = 5 * CELL_PX
 """Rows of windows held in memory together."""
@@ -230,20 +230,14 @@ class TileStream:
     def _stage(self, filling: BatchFilling) -> Any:
         """The batch, as far on its way as it can be without the device."""
         with self._watch.stage("cut"):
-            batch = filling.finish()
-            if isinstance(self._segmenter, Engine):
-                return self._segmenter.stage(batch)
-            return pad_batch(batch, self._segmenter.batch_size)
+            return stage_batch(self._segmenter, filling.finish())
 
     def _begin(self, chips: Any) -> Callable[[], NDArray[np.float32]]:
-        """Start a batch; its logits when called. A segmenter that knows no beginning computes now."""
+        """Start a batch; its logits when called."""
         if chips is None:
             return lambda: np.empty((0, 0, 0), dtype=np.float32)
         with self._watch.stage("network"):
-            if isinstance(self._segmenter, Engine):
-                return self._segmenter.begin(chips)
-            logits = self._segmenter.segment(chips)
-            return lambda: logits
+            return begin_batch(self._segmenter, chips)
 
     def _add(self, batch: _Batch, coming: Callable[[], NDArray[np.float32]]) -> Iterator[TileSum]:
         """Add a batch's windows; the tiles that this completes."""

@@ -12,7 +12,7 @@ import torch
 from made_stack import cells_of, make_jobs, write_made_stack
 
 from cryosentinel_core.errors import InputError, ModelError
-from cryosentinel_core.learn.infer import list_devices
+from cryosentinel_core.learn.devices import list_devices
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.workflows.devices import run_on_devices
 from cryosentinel_core.workflows.segmenters import build_segmenter
