@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,23 @@ import numpy as np
 import pytest
 import rasterio
 from click.testing import CliRunner
+from made_chips import (
+    COAST,
+    LAND,
+    RIVER,
+    SNOW,
+    lake_chip,
+    make_dataset,
+    mixed_chips,
+    read,
+    run,
+    run_both,
+    with_holes,
+)
 from pyproj import Transformer
 
 from cryosentinel_cli.main import cli
 from cryosentinel_core.errors import InputError
-from cryosentinel_core.io.shard_chip import ShardChip
-from cryosentinel_core.io.shards import write_shard
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.metrics import Counts
 from cryosentinel_core.reporter import Silent
@@ -26,40 +36,7 @@ from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.settings import PredictSettings
 from cryosentinel_core.workflows import chips as chips_module
 from cryosentinel_core.workflows.chip_results import NAMED_AT_MOST, rows_of, table_of
-from cryosentinel_core.workflows.chip_sources import chip_of_row
 from cryosentinel_core.workflows.chips import ChipsSummary, predict_chips
-
-COAST, LAND, SNOW, RIVER = "282D_485L_3_3", "38D_378R_2_3", "609U_541L_3_0", "433D_629L_3_1"
-
-
-def assemble(source: Path, folder: Path, name: str) -> Path:
-    """A chip GeoTIFF of 15 bands from the parts of a real chip."""
-    parts = []
-    for kind in ("S2L2A", "S1RTC", "DEM"):
-        with rasterio.open(source / kind / f"{name}.tif") as raster:
-            parts.append(raster.read().astype(np.float32))
-            profile = {"crs": raster.crs, "transform": raster.transform}
-    data = np.concatenate(parts)
-    path = folder / f"{name}.tif"
-    with rasterio.open(
-        path, "w", driver="GTiff", dtype="float32", count=15, height=224, width=224, **profile
-    ) as raster:
-        raster.write(data)
-    return path
-
-
-@pytest.fixture(scope="module")
-def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ChipsSummary]:
-    folder = tmp_path_factory.mktemp("real")
-    for name in (COAST, LAND, SNOW, RIVER):
-        assemble(shared_data / "chips", folder, name)
-    root = tmp_path_factory.mktemp("out")
-    return root, predict_chips(Workspace(root), folder, PredictSettings(model="water-index"), reporter=Silent())
-
-
-def read(root: Path, name: str, kind: str) -> np.ndarray:
-    with rasterio.open(root / "chips" / f"{name}_{kind}.tif") as raster:
-        return raster.read(1)
 
 
 def test_real_chips(real: tuple[Path, ChipsSummary]) -> None:
@@ -158,60 +135,6 @@ def test_no_chip_at_all(tmp_path: Path) -> None:
         predict_chips(Workspace(tmp_path), tmp_path, PredictSettings(model="water-index"), reporter=Silent())
 
 
-LEFT, TOP, EPSG = 600_000.0, 4_700_000.0, 32643
-
-
-def lake_chip(number: int = 0, **changes: Any) -> ShardChip:
-    """A chip of rock with one round lake and its label, in zone 43, each number a kilometre farther north."""
-    row, col = np.mgrid[:224, :224]
-    wet = np.hypot(row - 112, col - 100) < 30 + number
-    rng = np.random.default_rng(number)
-    water = np.array([900, 800, 700, 450, 300, 220, 200, 150, 140, 130, 60, 50])[:, None, None]
-    rock = np.array([1200, 1300, 1500, 1700, 1850, 1950, 2000, 2100, 2150, 2200, 2600, 2300])[:, None, None]
-    s2 = np.where(wet, water, rock) + rng.integers(-40, 40, (12, 224, 224))
-    s1 = np.where(wet, [[[-22.0]], [[-29.0]]], [[[-9.0]], [[-16.0]]]) + rng.normal(0, 1, (2, 224, 224))
-    label = np.hypot(row - 112, col - 100) < 33
-    lon, lat = Transformer.from_crs(EPSG, 4326, always_xy=True).transform(LEFT + 1120, TOP + 1000 * number - 1120)
-    chip = ShardChip(
-        chip_id=f"c{number}",
-        split="val",
-        region="pamir",
-        year=2022,
-        lat=lat,
-        lon=lon,
-        water_frac=float(label.mean()),
-        s2=np.maximum(s2, 1).astype(np.uint16),
-        s1=s1.astype(np.float32),
-        dem=np.full((1, 224, 224), 3500, dtype=np.int16),
-        mask=label.astype(np.uint8),
-    )
-    return replace(chip, **changes)
-
-
-def write_tif(folder: Path, chip: ShardChip, transform: rasterio.Affine) -> None:
-    """The same chip as a GeoTIFF of 15 bands."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = np.concatenate([chip.s2.astype(np.float32), chip.s1, chip.dem.astype(np.float32)])
-    profile: dict[str, Any] = {"dtype": "float32", "count": 15, "height": 224, "width": 224, "crs": f"EPSG:{EPSG}"}
-    with rasterio.open(folder / f"{chip.chip_id}.tif", "w", driver="GTiff", transform=transform, **profile) as raster:
-        raster.write(data)
-
-
-def with_holes(chip: ShardChip) -> ShardChip:
-    """Nodata of every kind, one strip each."""
-    s2, s1, dem = chip.s2.copy(), chip.s1.copy(), chip.dem.copy()
-    s2[:, :5], s2[:, 5:9] = 0, 16_000
-    s1[:, 10:15], s1[0, 110:120] = np.nan, np.inf
-    dem[0, 20:24], dem[0, 24:28] = -32_768, 32_767
-    return replace(chip, s2=s2, s1=s1, dem=dem)
-
-
-def make_dataset(root: Path, chips: Sequence[ShardChip], number: int = 0) -> Path:
-    first = chips[0]
-    write_shard(root / first.region / str(first.year) / f"shard_{number:03d}.parquet", chips)
-    return root
-
-
 @dataclass
 class Counting:
     """A segmenter that answers by near infrared and remembers what it was asked."""
@@ -238,46 +161,6 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     return segmenter
 
 
-def run(root: Path, source: Path, **asked: Any) -> ChipsSummary:
-    settings = asked.pop("settings", PredictSettings(model="water-index"))
-    return predict_chips(Workspace(root), source, settings, reporter=Silent(), **asked)
-
-
-def mixed_chips() -> list[ShardChip]:
-    """Whole ones, one without radar, one with holes, one without any optical data."""
-    no_radar = np.full((2, 224, 224), np.nan, dtype=np.float32)
-    return [
-        lake_chip(0),
-        lake_chip(1, s1=no_radar),
-        with_holes(lake_chip(2)),
-        lake_chip(3),
-        lake_chip(4, s2=np.zeros((12, 224, 224), dtype=np.uint16)),
-    ]
-
-
-def run_both(tmp_path: Path, chips: Sequence[ShardChip], settings: PredictSettings) -> list[ChipsSummary]:
-    """The same chips as GeoTIFFs, results in `a`, and as a shard, results in `b`: the rasters are equal."""
-    for number, chip in enumerate(chips):
-        write_tif(tmp_path / "tifs", chip, rasterio.Affine(10, 0, LEFT, 0, -10, TOP + 1000 * number))
-    make_dataset(tmp_path / "data", chips)
-    found = [
-        run(tmp_path / "a", tmp_path / "tifs", settings=settings),
-        run(tmp_path / "b", tmp_path / "data", settings=settings),
-    ]
-    assert found[0].water_share == found[1].water_share
-    assert found[0].n_lakes == found[1].n_lakes
-    for chip in chips:
-        for kind in ("logit", "probability", "water"):
-            with (
-                rasterio.open(tmp_path / "a" / "chips" / f"{chip.chip_id}_{kind}.tif") as one,
-                rasterio.open(tmp_path / "b" / "chips" / f"{chip.chip_id}_{kind}.tif") as other,
-            ):
-                np.testing.assert_array_equal(one.read(), other.read())
-                assert one.crs == other.crs
-                np.testing.assert_allclose(one.transform, other.transform, atol=2e-3)
-    return found
-
-
 @pytest.mark.parametrize("model", ["water-index", "counting"])
 def test_shards_and_geotiffs_give_the_same(tmp_path: Path, model: str, request: pytest.FixtureRequest) -> None:
     if model == "counting":
@@ -295,104 +178,6 @@ def test_shards_and_geotiffs_give_the_same(tmp_path: Path, model: str, request: 
         "c2": True,
         "c3": True,
     }
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> PredictSettings:
-    """A tiny network with random weights."""
-    from cryosentinel_core.io.model_files import write_random_checkpoint
-
-    path = write_random_checkpoint(tmp_path_factory.mktemp("weights") / "tiny.ckpt", seed=6, decoder_channels=8)
-    return PredictSettings(
-        model=str(path), device="cpu", precision="float32", tta=False, batch_size=3, threads=1, min_area_m2=1000
-    )
-
-
-def test_shards_and_geotiffs_give_the_same_by_a_network(tmp_path: Path, network: PredictSettings) -> None:
-    summaries = run_both(tmp_path, mixed_chips(), network)
-    assert [share is None for share in summaries[0].water_share.values()] == [False] * 4 + [True]
-    logits = np.stack([read(tmp_path / "a", name, "logit") for name in ("c0", "c1", "c2", "c3")])
-    assert (logits > 0).any()
-    assert (logits[0] < 0).any()
-    assert (logits[2] == -32_768).any(), "holes are unobserved"
-    assert (logits[0] != logits[1]).mean() > 0.5, "a chip without radar is computed without"
-    assert (read(tmp_path / "a", "c4", "logit") == -32_768).all()
-    lakes = [geopandas.read_file(tmp_path / run / "chips" / "lakes.gpkg", layer="lakes") for run in ("a", "b")]
-    assert len(lakes[0]) > 0
-    assert lakes[0].lake_id.tolist() == lakes[1].lake_id.tolist()
-    np.testing.assert_allclose(lakes[0].area_m2, lakes[1].area_m2, rtol=1e-6)
-
-
-def test_the_spread_of_chips(tmp_path: Path, network: PredictSettings) -> None:
-    """The standard deviation over the four flips, an area band around every lake; nothing of it is left by a run without."""
-    from cryosentinel_core.io.model_files import load_segmenter
-
-    chips = [lake_chip(0), with_holes(lake_chip(1)), lake_chip(2, lat=None)]
-    source = make_dataset(tmp_path / "data", chips)
-    asked = network.model_copy(update={"tta": True, "uncertainty": True})
-    summary = run(tmp_path, source, settings=asked)
-    one = load_segmenter(Path(network.model), device="cpu", precision="float32", batch_size=3, tta=False, threads=1)
-    for chip in chips:
-        batch = chip_of_row(chip).batch
-        views = []
-        for axes in ((), (-1,), (-2,), (-2, -1)):
-            flipped = replace(batch, **{k: np.flip(getattr(batch, k), axes) for k in ("s2", "s1", "dem", "valid")})
-            views.append(np.flip(one.segment(flipped)[0], axes).astype(np.float64))
-        spread, logit = (read(tmp_path, chip.chip_id, kind) for kind in ("spread", "logit"))
-        good = batch.valid[0]
-        np.testing.assert_allclose(logit[good] / 1000, np.mean(views, axis=0)[good], atol=6e-4)
-        np.testing.assert_allclose(spread[good] / 1000, np.std(views, axis=0)[good], atol=6e-4)
-        assert spread[good].max() > 10
-        assert (spread[~good] == 65_535).all()
-    lakes = geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes")
-    assert len(lakes) == summary.n_lakes > 0
-    assert (lakes.area_low_m2 <= lakes.area_m2).all()
-    assert (lakes.area_m2 <= lakes.area_high_m2).all()
-    assert (lakes.area_low_m2 < lakes.area_high_m2).all()
-    assert (lakes.area_sigma_random_m2 >= lakes.area_high_m2 - lakes.area_m2).all()
-    assert lakes.model.str.endswith("-spread").all()
-
-    assert run(tmp_path, source, settings=asked).n_reused == 3
-    (tmp_path / "chips" / "c1_spread.tif").unlink()
-    assert run(tmp_path, source, settings=asked).n_reused == 2
-    assert run(tmp_path, source, settings=network).n_reused == 0
-    assert not list((tmp_path / "chips").glob("*_spread.tif"))
-    assert "area_low_m2" not in geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes")
-
-
-def test_no_lake_still_has_the_columns_of_the_band(tmp_path: Path, network: PredictSettings) -> None:
-    asked = network.model_copy(update={"tta": True, "uncertainty": True, "threshold": 0.9999})
-    assert run(tmp_path, make_dataset(tmp_path / "data", [lake_chip(0)]), settings=asked).n_lakes == 0
-    lakes = geopandas.read_parquet(tmp_path / "chips" / "lakes.parquet")
-    assert [str(lakes[name].dtype) for name in ("area_low_m2", "area_high_m2")] == ["float64", "float64"]
-
-
-def test_real_chips_through_a_network(
-    real: tuple[Path, ChipsSummary], shared_data: Path, tmp_path: Path, network: PredictSettings
-) -> None:
-    """As GeoTIFFs and, one of them, as a shard: the same logits, finite on every pixel with data."""
-    root, by_index = real
-    tifs = tmp_path / "tifs"
-    tifs.mkdir()
-    for name in (COAST, LAND, SNOW, RIVER):
-        assemble(shared_data / "chips", tifs, name)
-    summary = run(tmp_path / "a", tifs, settings=network)
-    assert not summary.is_partial
-    assert sorted(summary.water_share) == sorted(by_index.water_share)
-    for name in summary.water_share:
-        logit = read(tmp_path / "a", name, "logit")
-        np.testing.assert_array_equal(logit == -32_768, read(root, name, "logit") == -32_768)
-        assert len(np.unique(logit)) > 100
-    with rasterio.open(tifs / f"{COAST}.tif") as raster:
-        data = raster.read()
-        x, y = raster.xy(112, 112, offset="ul")
-        lon, lat = Transformer.from_crs(raster.crs, 4326, always_xy=True).transform(x, y)
-    chip = lake_chip(
-        chip_id=COAST, lat=lat, lon=lon, s2=data[:12].clip(0).astype(np.uint16), s1=data[12:14],
-        dem=data[14:].astype(np.int16),
-    )  # fmt: skip
-    run(tmp_path / "b", make_dataset(tmp_path / "data", [chip]), settings=network)
-    np.testing.assert_array_equal(read(tmp_path / "b", COAST, "logit"), read(tmp_path / "a", COAST, "logit"))
 
 
 def test_a_lake_is_as_large_as_it_is(tmp_path: Path) -> None:
