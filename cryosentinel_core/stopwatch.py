@@ -50,7 +50,7 @@ class WorkDone:
     """What some tiles cost; adds up.
 
     Attributes:
-        n_windows: Windows segmented.
+        n_windows: Windows computed; one that several tiles share counts once.
         seconds: Stage -> seconds, all threads and processes together.
         peak_mib: `host` and, with a GPU, `gpu` -> most memory that one process held, MiB.
         engine: How it ran, as device, precision and batch size; empty if nothing ran.

@@ -1,7 +1,8 @@
 """Tiles from stack to logits on disk: the job that this process, its threads and clusters run.
 
 A tile asks for every window that touches its core cells, also those that reach into its neighbours: a window's logits are the
-same whoever asks, so the pixels on both sides of a seam get the same sum of the same windows in the same order.
+same whoever asks, so the pixels on both sides of a seam get the same sum of the same windows in the same order. Tiles of one run
+compute such a window once.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from numpy.typing import NDArray
 from cryosentinel_core.io.machine import peak_memory_mib
 from cryosentinel_core.io.mosaic import LOGIT_LAYER, SPREAD_LAYER, write_layer
 from cryosentinel_core.io.workspace import is_current, write_json
-from cryosentinel_core.lattice import Cell, Tile, windows_touching
+from cryosentinel_core.lattice import Cell, Tile
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.segmenter import Engine, Segmenter
 from cryosentinel_core.settings import PredictSettings
 from cryosentinel_core.stopwatch import Stopwatch, WorkDone
 from cryosentinel_core.units import CELL_PX
 from cryosentinel_core.workflows.segmenters import build_segmenter
-from cryosentinel_core.workflows.stream import Ground, Heard, TileStream, TileSum
+from cryosentinel_core.workflows.sharing import Ground, count_windows
+from cryosentinel_core.workflows.stream import Heard, TileStream, TileSum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,23 +104,22 @@ def segment_run(jobs: Sequence[TileJob], heard: Heard | None = None) -> WorkDone
     with watch.stage("prepare"):
         segmenter = build_segmenter(todo[0].settings)
         stride = stride_of(segmenter, todo[0].settings)
+        grounds = [job.ground for job in todo]
         if isinstance(segmenter, Engine):
-            segmenter.prepare_for(sum(len(windows_touching(job.cells, stride)) for job in todo))
+            segmenter.prepare_for(count_windows(grounds, stride))
     stream = TileStream(segmenter, stride, watch, heard)
-    n_windows = 0
     with (
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as writer,
-        closing(stream.run(job.ground for job in todo)) as tiles,
+        closing(stream.run(grounds)) as tiles,
     ):
         writing: Future[None] | None = None
         for tile in tiles:
             if writing is not None:
                 writing.result()
             writing = writer.submit(_write_tile, todo[tile.number], tile, watch)
-            n_windows += tile.counts["n_windows"]
         if writing is not None:
             writing.result()
-    return work_of(segmenter, n_windows, watch)
+    return work_of(segmenter, stream.n_computed, watch)
 
 
 def _write_tile(job: TileJob, tile: TileSum, watch: Stopwatch) -> None:

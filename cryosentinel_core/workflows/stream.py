@@ -2,24 +2,24 @@
 
 Strips of the stack are read in one thread, windows cut and put together in batches in a second; the caller's thread starts each batch
 and adds up the one before it. A batch takes windows of whatever strip or tile comes next, so that only the very last one is padded:
-at a fixed batch size a window's logits are the same bits in any company, and each tile adds its windows in lattice order. In memory
-are two strips, three batches, and the sums of the tiles that these touch.
+at a fixed batch size a window's logits are the same bits in any company, and each tile adds its windows in lattice order. Windows that
+several tiles need are computed once (see `sharing`). In memory are two strips, three batches, the sums of the tiles that these touch,
+and a bounded number of windows of shared borders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryosentinel_core.io.stack import read_stack
-from cryosentinel_core.lattice import Cell, Grid, hull_of_cells, mask_of_cells, windows_touching
+from cryosentinel_core.lattice import Grid, hull_of_cells, mask_of_cells
 from cryosentinel_core.scene import Stack
 from cryosentinel_core.segmenter import Segmenter, has_spread
 from cryosentinel_core.stopwatch import Stopwatch
@@ -34,6 +34,7 @@ from cryosentinel_core.windows import (
 )
 from cryosentinel_core.workflows.ahead import ahead
 from cryosentinel_core.workflows.batches import begin_batch, stage_batch
+from cryosentinel_core.workflows.sharing import Address, Asked, Ground, Handed, SharingPlan, WindowKey
 
 STRIP_PX: Final = 5 * CELL_PX
 """Rows of windows held in memory together."""
@@ -44,26 +45,6 @@ SKIPPED_BECAUSE: Final = ("unobserved", "below_elevation")
 Heard = Callable[[int], None]
 """Told how many windows were just finished."""
 
-Address = tuple[int, int]
-"""Lattice (row, col) of a window's upper left pixel."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ground:
-    """What to segment.
-
-    Attributes:
-        stack: Folder of the year's stack.
-        stack_tile_cells: Cells along a tile of that stack.
-        cells: Of one zone; every window that touches one is segmented.
-        min_elevation_m: Windows whose heights all lie below are passed over; None for no limit.
-    """
-
-    stack: Path
-    stack_tile_cells: int
-    cells: tuple[Cell, ...]
-    min_elevation_m: float | None = None
-
 
 class TileSum:
     """One ground's logits as they come.
@@ -72,7 +53,7 @@ class TileSum:
         number: Of the ground in the stream.
         ground: What is segmented.
         hull: The pixels.
-        counts: `n_windows`, and `n_<reason>` of those passed over.
+        counts: `n_windows` added up, and `n_<reason>` of those passed over.
     """
 
     def __init__(self, number: int, ground: Ground, segmenter: Segmenter) -> None:
@@ -82,6 +63,10 @@ class TileSum:
         self._size_px, self._blended, self._has_spread = segmenter.window_px, segmenter.blended, has_spread(segmenter)
         self._valid = np.zeros(self.hull.shape, dtype=bool)
         self._canvas: LogitCanvas | None = None
+
+    def key_of(self, address: Address) -> WindowKey:
+        """One of its windows among all of the run."""
+        return WindowKey(self.ground.stack, self.hull.epsg, address)
 
     def see(self, stack: Stack) -> None:
         """Learn which pixels have data."""
@@ -121,19 +106,28 @@ class TileSum:
 
 @dataclass(frozen=True)
 class _Strip:
-    """Windows whose rows fall into one strip of the lattice, and the pixels that they need."""
+    """Windows whose rows fall into one strip of the lattice, and the pixels of those to compute; None if there are none."""
 
     tile: TileSum
-    addresses: list[Address]
-    stack: Stack
+    asked: list[Asked]
+    stack: Stack | None
     is_last: bool
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Windows that are computed together, with the tiles that are whole once they are added."""
+class _Place:
+    """Where one window's logits go, and where they come from: a row of the batch, or None if they are kept from before."""
 
-    places: list[tuple[TileSum, Address]]
+    tile: TileSum
+    asked: Asked
+    row: int | None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Windows that are computed together, with those among them that are there already, and the tiles that are whole after them."""
+
+    places: list[_Place]
     chips: Any
     whole: list[TileSum]
 
@@ -145,15 +139,18 @@ class TileStream:
         segmenter: Of all of them.
         stride: Pixels from window to window.
         watch: Counts seconds by stage.
-        heard: Called with the number of windows just finished, skipped ones among them.
+        heard: Called with the number of windows just finished, skipped and shared ones among them.
     """
 
     def __init__(self, segmenter: Segmenter, stride: int, watch: Stopwatch, heard: Heard | None = None) -> None:
         self._segmenter, self._stride, self._watch = segmenter, stride, watch
         self._heard: Heard = heard or (lambda n_windows: None)
+        self._reasons: Handed[str | None] = Handed()
+        self._logits: Handed[NDArray[np.float32]] = Handed()
+        self.n_computed = 0
 
-    def run(self, grounds: Iterable[Ground]) -> Generator[TileSum, None, None]:
-        """Each ground's finished sum.
+    def run(self, grounds: Sequence[Ground]) -> Generator[TileSum, None, None]:
+        """Each ground's finished sum; `n_computed` counts the windows that were computed.
 
         Raises:
             RasterError: If the stack is damaged.
@@ -176,55 +173,68 @@ class TileStream:
         with self._watch.stage("wait"):
             return next(batches, None)
 
-    def _read(self, grounds: Iterable[Ground]) -> Generator[_Strip, None, None]:
+    def _read(self, grounds: Sequence[Ground]) -> Generator[_Strip, None, None]:
         """The grounds' pixels, strip by strip."""
+        plan = SharingPlan(grounds, self._stride)
         for number, ground in enumerate(grounds):
             tile = TileSum(number, ground, self._segmenter)
-            runs = list(_strips(windows_touching(ground.cells, self._stride)))
+            runs = list(_strips(plan.ask(number, ground)))
             for place, run in enumerate(runs, start=1):
-                grid = hull_of_windows(tile.hull.epsg, run, self._segmenter.window_px, self._segmenter.halo_px)
-                with self._watch.stage("read"):
-                    stack = read_stack(ground.stack, grid.epsg, grid, tile_cells=ground.stack_tile_cells)
-                yield _Strip(tile, run, stack, is_last=place == len(runs))
+                yield _Strip(tile, run, self._read_pixels(tile, run), is_last=place == len(runs))
+
+    def _read_pixels(self, tile: TileSum, run: list[Asked]) -> Stack | None:
+        """Those of the windows to compute, which every pixel of the tile's cells is in; None if there are none."""
+        addresses = [asked.address for asked in run if not asked.is_had]
+        if not addresses:
+            return None
+        grid = hull_of_windows(tile.hull.epsg, addresses, self._segmenter.window_px, self._segmenter.halo_px)
+        with self._watch.stage("read"):
+            return read_stack(tile.ground.stack, grid.epsg, grid, tile_cells=tile.ground.stack_tile_cells)
 
     def _cut(self, strips: Iterator[_Strip]) -> Generator[_Batch, None, None]:
         """The strips' windows in full batches, whatever tile they belong to; only the last may be short."""
         filling = self._new_batch()
-        places: list[tuple[TileSum, Address]] = []
+        places: list[_Place] = []
         whole: list[TileSum] = []
         for strip in strips:
-            wanted = self._choose(strip)
-            while wanted:
-                room = max(1, self._segmenter.batch_size - len(places))
-                taken, wanted = wanted[:room], wanted[room:]
+            for asked in self._choose(strip):
+                if asked.is_had or strip.stack is None:
+                    places.append(_Place(strip.tile, asked, None))
+                    continue
+                places.append(_Place(strip.tile, asked, len(filling)))
                 with self._watch.stage("cut"):
-                    filling.add(strip.stack, taken)
-                places += [(strip.tile, address) for address in taken]
-                if len(places) >= self._segmenter.batch_size:
+                    filling.add(strip.stack, [asked.address])
+                if len(filling) == self._segmenter.batch_size:
                     yield _Batch(places, self._stage(filling), whole)
                     filling, places, whole = self._new_batch(), [], []
             if strip.is_last:
-                if any(tile is strip.tile for tile, _ in places):
+                if any(place.tile is strip.tile for place in places):
                     whole.append(strip.tile)
                 else:
                     yield _Batch([], None, [strip.tile])
         if places:
-            yield _Batch(places, self._stage(filling), whole)
+            yield _Batch(places, self._stage(filling) if len(filling) else None, whole)
 
     def _new_batch(self) -> BatchFilling:
         return BatchFilling(self._segmenter.batch_size, self._segmenter.window_px, self._segmenter.halo_px)
 
-    def _choose(self, strip: _Strip) -> list[Address]:
+    def _choose(self, strip: _Strip) -> list[Asked]:
         """The windows worth segmenting; the others are counted by reason."""
+        tile, wanted = strip.tile, []
         with self._watch.stage("cut"):
-            strip.tile.see(strip.stack)
-            wanted = []
-            for address in strip.addresses:
-                window = window_grid(strip.stack.grid.epsg, address, self._segmenter.window_px)
-                reason = _reason_to_skip(strip.stack, window, strip.tile.ground.min_elevation_m)
-                strip.tile.counts["n_windows" if reason is None else f"n_{reason}"] += 1
+            if strip.stack is not None:
+                tile.see(strip.stack)
+            for asked in strip.asked:
+                key = tile.key_of(asked.address)
+                if asked.is_had or strip.stack is None:
+                    reason = self._reasons.take(key)
+                else:
+                    window = window_grid(tile.hull.epsg, asked.address, self._segmenter.window_px)
+                    reason = _reason_to_skip(strip.stack, window, tile.ground.min_elevation_m)
+                    self._reasons.put(key, reason, asked.n_later)
+                tile.counts["n_windows" if reason is None else f"n_{reason}"] += 1
                 if reason is None:
-                    wanted.append(address)
+                    wanted.append(asked)
         return wanted
 
     def _stage(self, filling: BatchFilling) -> Any:
@@ -244,17 +254,25 @@ class TileStream:
         with self._watch.stage("network"):
             logits = coming()
         with self._watch.stage("blend"):
-            for (tile, address), window in zip(batch.places, logits, strict=False):
-                tile.add(address, window)
+            for place in batch.places:
+                key = place.tile.key_of(place.asked.address)
+                if place.row is None:
+                    window = self._logits.take(key)
+                else:
+                    window = logits[place.row]
+                    self.n_computed += 1
+                    if place.asked.n_later:
+                        self._logits.put(key, window.copy(), place.asked.n_later)
+                place.tile.add(place.asked.address, window)
         self._heard(len(batch.places))
         for tile in batch.whole:
             self._heard(sum(tile.counts[f"n_{reason}"] for reason in SKIPPED_BECAUSE))
             yield tile
 
 
-def _strips(addresses: list[Address]) -> Iterator[list[Address]]:
-    """Sorted addresses in runs whose rows fall into the same strip of the lattice."""
-    for _, run in groupby(addresses, key=lambda address: address[0] // STRIP_PX):
+def _strips(windows: list[Asked]) -> Iterator[list[Asked]]:
+    """Windows in lattice order, in runs whose rows fall into the same strip of the lattice."""
+    for _, run in groupby(windows, key=lambda asked: asked.address[0] // STRIP_PX):
         yield list(run)
 
 

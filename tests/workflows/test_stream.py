@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.windows import LogitCanvas, cut_chips, encode_logits, hull_of_windows, join_batches
 from cryosentinel_core.workflows import segment
 from cryosentinel_core.workflows.segment import segment_cells, segment_run
-from cryosentinel_core.workflows.stream import Ground, TileStream
+from cryosentinel_core.workflows.sharing import Ground, SharingPlan
+from cryosentinel_core.workflows.stream import TileStream
 
 
 class Stepwise(FakeNetwork):
@@ -97,15 +99,48 @@ def test_batches_are_full_across_strips_and_tiles(stack: Path) -> None:
     fake = Stepwise(4)
     grounds = [Ground(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
     heard: list[int] = []
-    tiles = list(TileStream(fake, 112, Stopwatch(), heard.append).run(grounds))
+    stream = TileStream(fake, 112, Stopwatch(), heard.append)
+    tiles = list(stream.run(grounds))
     assert [tile.number for tile in tiles] == [0, 1, 2, 3]
     sizes = [len(batch) for batch in fake.batches]
     assert set(sizes[:-1]) == {4}
-    assert sum(sizes) == sum(tile.counts["n_windows"] for tile in tiles)
+    wanted = windows_touching(WANTED, 112)
+    whole_counts = segment_cells(stack, 2, tuple(WANTED), FakeNetwork(), 112)[1]
+    assert sum(sizes) == stream.n_computed == whole_counts["n_windows"], "each window of the area once"
+    assert sum(tile.counts["n_windows"] + tile.counts["n_unobserved"] for tile in tiles) == 36 > len(wanted)
     assert sum(heard) == sum(len(windows_touching([cell], 112)) for cell in WANTED)
     whole = one_by_one(stack, WANTED, 112)
     for tile in tiles:
         np.testing.assert_array_equal(tile.encode(), whole[tile.hull.slices_in(hull_of_cells(WANTED))])
+
+
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_with_room_for_few_shared_windows_the_rest_is_computed_again(
+    stack: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr("cryosentinel_core.workflows.stream.SharingPlan", partial(SharingPlan, room=room))
+    grounds = [Ground(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
+    fake = Stepwise(4)
+    stream = TileStream(fake, 112, Stopwatch())
+    tiles = list(stream.run(grounds))
+    least = segment_cells(stack, 2, tuple(WANTED), FakeNetwork(), 112)[1]["n_windows"]
+    most = sum(tile.counts["n_windows"] for tile in tiles)
+    assert stream.n_computed == most if room == 0 else least < stream.n_computed < most
+    whole = one_by_one(stack, WANTED, 112)
+    for tile in tiles:
+        np.testing.assert_array_equal(tile.encode(), whole[tile.hull.slices_in(hull_of_cells(WANTED))])
+
+
+def test_years_share_no_windows(stack: Path, tmp_path: Path) -> None:
+    """The same cells of two stacks."""
+    other = write_made_stack(tmp_path / "other", cells_of(6, 3), seed=1)
+    grounds = [Ground(stack=path, stack_tile_cells=2, cells=(cell,)) for path in (stack, other) for cell in WANTED]
+    tiles = list(TileStream(FakeNetwork(5), 112, Stopwatch()).run(grounds))
+    hull = hull_of_cells(WANTED)
+    for path, of_year in ((stack, tiles[:4]), (other, tiles[4:])):
+        whole = one_by_one(path, WANTED, 112)
+        for tile in of_year:
+            np.testing.assert_array_equal(tile.encode(), whole[tile.hull.slices_in(hull)])
 
 
 def test_results_are_fetched_one_batch_late(stack: Path) -> None:
@@ -185,7 +220,7 @@ def test_a_run_over_tiles(stack: Path, tmp_path: Path, monkeypatch: pytest.Monke
     jobs = make_jobs(stack, tmp_path, WANTED)
     done = segment_run(jobs)
     assert done.n_windows == sum(len(batch) for batch in fake.batches)
-    assert fake.prepared == [sum(len(windows_touching(job.cells, 112)) for job in jobs)]
+    assert fake.prepared == [len(windows_touching(WANTED, 112))]
     assert done.engine == {"device": "fake"}
     assert done.peak_mib["gpu"] == 7.0
     assert {"prepare", "read", "cut", "wait", "network", "blend", "write"} == set(done.seconds)
