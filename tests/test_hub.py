@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,14 +51,22 @@ class Hub:
         private: Whether only those who bring the token may see the repository.
         break_at: Bytes after which the next bodies break off, one entry a body.
         hang_at: Bytes after which the next body stops coming, for as long as the stand-in lives.
+        sends: What the bodies hold where that is not what the hub says; None for honesty.
+        etag: Of every file; None for its SHA-256.
+        redirects_to: Address of another server that bodies and their length come from, as the hub has it for large files.
         asked: (method, path, Range header) of every request.
+        tokens: Authorization header of every request.
     """
 
     address: str = ""
     private: bool = False
     break_at: list[int] = field(default_factory=list)
     hang_at: int | None = None
+    sends: bytes | None = None
+    etag: str | None = None
+    redirects_to: str | None = None
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    tokens: list[str | None] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -93,6 +102,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         hub, span = self.hub, self.headers.get("Range")
         hub.asked.append((self.command, self.path, span))
+        hub.tokens.append(self.headers.get("Authorization"))
         commits = {"main": (COMMIT, CONTENT), "v1.0": (TAGGED, CONTENT[::-1]), COMMIT: (COMMIT, CONTENT)}
         parts = self.path.split("?")[0].strip("/").split("/")
         if parts[:3] != ["owner", "repo", "resolve"]:
@@ -105,9 +115,18 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "EntryNotFound", "Entry not found")
         commit, content = commits[parts[3]]
         start = int(span.removeprefix("bytes=").split("-")[0]) if span else 0
+        if hub.redirects_to is not None:
+            self.send_response(302)
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("X-Linked-ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Linked-Size", str(len(content)))
+            self.send_header("Location", f"{hub.redirects_to}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return None
         self.send_response(206 if span else 200)
         self.send_header("X-Repo-Commit", commit)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("ETag", f'"{hub.etag or hashlib.sha256(content).hexdigest()}"')
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(content) - start))
         if span:
@@ -115,6 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return None
+        content = content if hub.sends is None else hub.sends
         if hub.hang_at is not None:
             self.wfile.write(content[start : hub.hang_at])
             self.wfile.flush()
@@ -129,19 +149,28 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
 
-@pytest.fixture
-def hub() -> Iterator[Hub]:
+@contextmanager
+def served(host: str = "127.0.0.1") -> Iterator[Hub]:
+    """A stand-in that answers until the block ends."""
     state = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneHandler", (Handler,), {"hub": state}))
+    server = ThreadingHTTPServer((host, 0), type("OneHandler", (Handler,), {"hub": state}))
     server.daemon_threads = True
-    state.address = f"http://127.0.0.1:{server.server_port}"
+    state.address = f"http://{host}:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield state
-    state.closing.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield state
+    finally:
+        state.closing.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with served() as state:
+        yield state
 
 
 def environment(home: Path, address: str, **more: str) -> dict[str, str]:
@@ -203,18 +232,22 @@ def test_a_revision_is_a_file_of_its_own(hub: Hub, tmp_path: Path) -> None:
 def test_a_broken_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> None:
     hub.break_at = [12 * MIB, 23 * MIB]
     assert content_of(resolve(tmp_path, hub.address)) == CONTENT
-    starts = [int(str(span).removeprefix("bytes=").split("-")[0]) for span in hub.bodies[1:]]
+    starts = [start_of(span) for span in hub.bodies[1:]]
     assert hub.bodies[0] is None
     assert len(starts) == 2
     assert 0 < starts[0] <= 12 * MIB < starts[1] <= 23 * MIB
 
 
-def test_a_killed_download_leaves_nothing_that_looks_whole(hub: Hub, tmp_path: Path) -> None:
-    """The next run completes the file, whatever the client makes of the half that is there."""
+def start_of(span: str | None) -> int:
+    return int(str(span).removeprefix("bytes=").split("-")[0]) if span else 0
+
+
+def kill_half_way(hub: Hub, home: Path) -> None:
+    """A download that is killed after 12 of 24 MiB."""
     hub.hang_at = 12 * MIB
     child = subprocess.Popen(
         [sys.executable, "-c", RESOLVE, REFERENCE],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(tmp_path, hub.address),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(home, hub.address),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while hub.hang_at is not None and time.monotonic() < deadline:
@@ -223,9 +256,82 @@ def test_a_killed_download_leaves_nothing_that_looks_whole(hub: Hub, tmp_path: P
     time.sleep(1.0)
     child.kill()
     child.wait()
-    assert not list(tmp_path.rglob("soup.ckpt"))
+
+
+def kept(home: Path) -> Path:
+    """What the cache keeps of a download that was cut off."""
+    (part,) = home.rglob("*.incomplete")
+    return part
+
+
+def test_a_killed_download_goes_on_where_it_stopped(hub: Hub, tmp_path: Path) -> None:
+    kill_half_way(hub, tmp_path)
+    assert not list(tmp_path.rglob("soup.ckpt")), "nothing looks whole"
     assert "message" in resolve(tmp_path, hub.address, HF_HUB_OFFLINE="1")
+    there = kept(tmp_path).stat().st_size
+    assert 10 * MIB <= there <= 12 * MIB
     assert content_of(resolve(tmp_path, hub.address)) == CONTENT
+    assert [start_of(span) for span in hub.bodies] == [0, there]
+    assert not list(tmp_path.rglob("*.incomplete"))
+    assert content_of(resolve(tmp_path, nowhere())) == CONTENT
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "too long"])
+def test_what_was_kept_and_is_damaged_is_downloaded_anew(hub: Hub, tmp_path: Path, damage: str) -> None:
+    kill_half_way(hub, tmp_path)
+    part = kept(tmp_path)
+    part.write_bytes(bytes(part.stat().st_size) if damage == "other bytes" else CONTENT + b"more")
+    assert content_of(resolve(tmp_path, hub.address)) == CONTENT
+    assert start_of(hub.bodies[-1]) == 0
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
+def test_bytes_that_are_not_those_that_the_hub_names(hub: Hub, tmp_path: Path) -> None:
+    """As a proxy on the way may change them: never in the cache under the name of the true file."""
+    hub.sends = CONTENT[::-1]
+    told = resolve(tmp_path, hub.address)
+    assert "other bytes" in told["message"]
+    assert hashlib.sha256(CONTENT).hexdigest()[:8] in told["message"]
+    assert not list(tmp_path.rglob("soup.ckpt"))
+    assert not list(tmp_path.rglob("*.incomplete"))
+    hub.sends = None
+    assert content_of(resolve(tmp_path, hub.address)) == CONTENT
+
+
+def test_several_at_once_download_it_once(hub: Hub, tmp_path: Path) -> None:
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", RESOLVE, REFERENCE],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(tmp_path, hub.address),
+        )
+        for _ in range(3)
+    ]
+    told = [json.loads(child.communicate(timeout=120)[0].splitlines()[-1]) for child in children]
+    assert [content_of(one) == CONTENT for one in told] == [True] * 3
+    assert hub.bodies == [None]
+
+
+def test_the_token_stays_with_the_hub(hub: Hub, tmp_path: Path) -> None:
+    """Large files come from another server, to which the hub redirects; that one gets the range and not the token."""
+    hub.private = True
+    with served("localhost") as store:
+        hub.redirects_to = store.address
+        store.break_at = [12 * MIB]
+        assert content_of(resolve(tmp_path, hub.address, HF_TOKEN=TOKEN)) == CONTENT
+    assert set(hub.tokens) == {f"Bearer {TOKEN}"}
+    starts = [start_of(span) for span in store.bodies]
+    assert starts[0] == 0
+    assert 0 < starts[1] <= 12 * MIB
+    assert set(store.tokens) == {None}
+
+
+def test_a_hub_that_names_no_hash_is_left_to_its_client(hub: Hub, tmp_path: Path) -> None:
+    """Small files of a repository have a Git hash for an ETag."""
+    hub.etag = "0" * 40
+    assert content_of(resolve(tmp_path, hub.address)) == CONTENT
+    assert hub.bodies == [None]
 
 
 def test_a_private_repository(hub: Hub, tmp_path: Path) -> None:

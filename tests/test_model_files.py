@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import errors
 
 from cryosentinel_core.errors import ModelError
+from cryosentinel_core.io.hub import HubReference
 from cryosentinel_core.io.model_files import (
-    HubReference,
     load_ensemble,
     load_segmenter,
     resolve_model,

@@ -1,17 +1,16 @@
 """From what a user calls a model to a segmenter: find the file, read it, build the network.
 
-Neighbours: `checkpoint` reads weights; `learn.infer` runs them. Torch is loaded only once a network is asked for.
+Neighbours: `hub` downloads; `checkpoint` reads weights; `learn.infer` runs them. Torch is loaded only once a network is asked for.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final, Literal, TypedDict, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from cryosentinel_core.errors import ModelError
+from cryosentinel_core.io.hub import HUB_PREFIX, HubReference, fetch_from_hub
 from cryosentinel_core.model_spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -22,48 +21,6 @@ if TYPE_CHECKING:
 
 Weights = Literal["model", "ema"]
 """Which copy of the weights: as trained, or the moving average that a checkpoint may hold."""
-
-HUB_PREFIX: Final = "hf://"
-_ELSE: Final = "without a network use --model FILE (a .ckpt or .safetensors), or --model water-index, which needs none"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HubReference:
-    """A file in a model repository of the Hugging Face hub.
-
-    Attributes:
-        repo: `owner/name`.
-        file: Path inside the repository, with `/`.
-        revision: Branch, tag or commit; None for the default branch.
-    """
-
-    repo: str
-    file: str
-    revision: str | None = None
-
-    @classmethod
-    def parse(cls, reference: str) -> HubReference:
-        """The parts of `hf://owner/repo/path/file.ckpt[@revision]`.
-
-        Raises:
-            ModelError: If it has another form, or a path that leaves its repository.
-        """
-        body = reference.removeprefix(HUB_PREFIX)
-        path, at, revision = body.partition("@")
-        parts = path.split("/")
-        sound = len(parts) >= 3 and all(_NAME.fullmatch(part) and ".." not in part for part in parts)
-        if not reference.startswith(HUB_PREFIX) or not sound or (at and not _is_revision(revision)):
-            raise ModelError(
-                f"cannot read the model reference {reference!r}",
-                "wanted hf://owner/repo/path/file.ckpt, with @revision behind it if need be",
-            )
-        return cls(repo="/".join(parts[:2]), file="/".join(parts[2:]), revision=revision or None)
-
-
-def _is_revision(revision: str) -> bool:
-    parts = PurePosixPath(revision).parts
-    return bool(revision) and all(_NAME.fullmatch(part) and ".." not in part for part in parts) and revision[0] != "/"
 
 
 def resolve_model(reference: str, *, cache_dir: Path | None = None) -> Path:
@@ -84,42 +41,7 @@ def resolve_model(reference: str, *, cache_dir: Path | None = None) -> Path:
                 "give a .ckpt or .safetensors file, hf://owner/repo/file, or water-index",
             )
         return path
-    wanted = HubReference.parse(reference)
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    def fetch(*, offline: bool) -> str:
-        return str(
-            huggingface_hub.hf_hub_download(
-                wanted.repo, wanted.file, revision=wanted.revision, cache_dir=cache_dir, local_files_only=offline
-            )
-        )
-
-    try:
-        return Path(fetch(offline=True))
-    except errors.LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(fetch(offline=False))
-    except errors.GatedRepoError as error:
-        raise ModelError(
-            f"{wanted.repo} is gated: {_first_line(error)}", "accept its terms and log in to the hub"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelError(
-            f"no model repository {wanted.repo} on the hub, or no right to see it",
-            "check the name; for a private one log in to the hub (`hf auth login`)",
-        ) from error
-    except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
-        if not isinstance(error, errors.LocalEntryNotFoundError):
-            raise ModelError(f"{wanted.repo} has no {wanted.file} at {wanted.revision or 'its head'}") from error
-        raise ModelError(f"the hub could not be reached for {reference}", _ELSE) from error
-    except Exception as error:  # the transport underneath has error types of its own that change with the hub's version
-        raise ModelError(f"{reference} could not be downloaded: {_first_line(error)}", _ELSE) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return fetch_from_hub(HubReference.parse(reference), cache_dir)
 
 
 class Computing(TypedDict, total=False):
