@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py                          # CPU: tiny, base, large; float32 and bf16; about 15 minutes
     python benchmarks/predict.py --backbones tiny --areas # also memory over 1, 4 and 16 tiles
-    python benchmarks/predict.py --host                   # how many windows a second the engine could feed to a GPU
+    python benchmarks/predict.py --host                   # windows a second that the engine could feed to a GPU, and whether one waits
     python benchmarks/predict_gpu.py                      # one GPU: see there
 
 Every measurement runs in a process of its own, so that its peak memory is its own. Weights are random and seeded: speed
@@ -24,6 +24,9 @@ from typing import Any
 import numpy as np
 
 STRIDE = 112
+NO_TIME = 1e9
+CARD_RATE = 185.0
+"""Windows a second with four flips at half of what an H200-class card does in matrix products; 10,000 km2 in under a minute."""
 SIDE = 224
 BACKBONES = ("tiny", "base", "large")
 
@@ -203,43 +206,65 @@ def run_area(args: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
 
 
-class FreeNetwork:
-    """A network that costs nothing: what is left is reading, cutting, adding up and writing."""
+class PretendedCard:
+    """A network whose answers are there after the time that a card would take, and which costs the host nothing.
 
-    name, digest, recipe = "free-00000000", "free", None
+    Args:
+        rate: Windows a second.
+    """
+
+    name, digest, recipe = "pretended-00000000", "pretended", None
     window_px, halo_px, blended, batch_size = SIDE, 0, True, 32
-    conditions: dict[str, Any] = {"device": "none", "precision": "float32"}
+    conditions: dict[str, Any] = {"device": "pretended", "precision": "float32"}
     peak_device_mib = None
 
-    def __init__(self) -> None:
+    def __init__(self, rate: float) -> None:
+        import torch  # not to be counted with the first batch
+
+        self.rate, self.host = rate, torch.device("cpu")
         self.logits = np.random.default_rng(0).normal(0, 3, (self.batch_size, SIDE, SIDE)).astype(np.float32)
+        self.busy_until: float | None = None
+        self.idle_seconds = 0.0
 
     def prepare_for(self, n_windows: int) -> None:
         """Nothing to settle."""
 
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """As a network's, without a GPU."""
+        return np.empty(shape, dtype)
+
     def stage(self, batch: Any) -> Any:
         """As a network's, without a GPU."""
-        import torch
-
         from cryosentinel_core.learn.staging import stage_chips
 
-        return stage_chips(batch, torch.device("cpu"))
+        return stage_chips(batch, self.host)
 
     def begin(self, staged: Any) -> Any:
-        """The answer is there already."""
-        return lambda: self.logits[: len(staged)]
+        """Computing starts when the batch before is done; until when it is idle once the first has come is counted."""
+        now = time.perf_counter()
+        if self.busy_until is not None:
+            self.idle_seconds += max(0.0, now - self.busy_until)
+        done = self.busy_until = max(now, self.busy_until or 0.0) + len(staged) / self.rate
+
+        def fetch() -> np.ndarray:
+            time.sleep(max(0.0, done - time.perf_counter()))
+            return self.logits[: len(staged)]
+
+        return fetch
 
     def segment(self, batch: Any) -> np.ndarray:
         """(N, 224, 224) float32."""
-        return self.logits[: len(batch)]
+        return self.begin(self.stage(batch))()
 
 
 def run_host(args: argparse.Namespace) -> dict[str, Any]:
-    """The engine with a network that costs nothing, over tiles of five cells: the most that a GPU could be given to do."""
+    """The engine around a pretended card, over tiles of ten cells: the most that it can be fed, or how long one of a rate waits."""
     from unittest.mock import patch
 
-    with patch("cryosentinel_core.workflows.segment.build_segmenter", lambda settings: FreeNetwork()):
-        return segment_area(Path("water-index"), args.tiles, tile_cells=5)
+    card = PretendedCard(args.rate)
+    with patch("cryosentinel_core.workflows.segment.build_segmenter", lambda settings: card):
+        found = segment_area(Path("water-index"), args.tiles, tile_cells=10)
+    return {**found, "card_waited_seconds": card.idle_seconds}
 
 
 def segment_area(checkpoint: Path, tiles: int, *, tile_cells: int = 1, **settings: Any) -> dict[str, Any]:
@@ -377,14 +402,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=4, help="turns of both models on the same windows")
     parser.add_argument("--areas", action="store_true", help="also memory over 1, 4 and 16 tiles")
-    parser.add_argument("--host", action="store_true", help="only the engine around a network that costs nothing")
+    parser.add_argument("--host", action="store_true", help="only the engine around a pretended card")
     for hidden in ("--part", "--folder", "--backbone", "--precision"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     parser.add_argument("--tiles", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.host:
         with tempfile.TemporaryDirectory() as name:
-            measure("host", Path(name), precision="float32", backbone="none", tiles=4)
+            for rate in (NO_TIME, CARD_RATE):
+                measure("host", Path(name), precision="float32", backbone="none", tiles=4, rate=rate)
         return
     if args.part:
         folder = Path(args.folder)

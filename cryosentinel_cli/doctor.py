@@ -72,13 +72,31 @@ def _gdal() -> dict[str, Any]:
 
     with rasterio.Env() as environment:
         drivers = set(environment.drivers())
-    missing = sorted({"GTiff", "COG", "VRT"} - drivers)
+    missing = sorted({"GTiff", "COG", "VRT"} - drivers) + ([] if _has_zstd() else ["ZSTD compression"])
     return {
         "gdal": rasterio.__gdal_version__,
         "gdal drivers": f"lacks {', '.join(missing)}"
         if missing
-        else f"{len(raster_driver_extensions())} raster formats, COG",
+        else f"{len(raster_driver_extensions())} raster formats, COG, ZSTD",
     }
+
+
+def _has_zstd() -> bool:
+    """Whether GDAL packs GeoTIFFs as stacks are packed."""
+    import numpy as np
+    import rasterio
+    from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
+
+    profile = {"driver": "COG", "count": 1, "height": 16, "width": 16, "dtype": "uint8", "compress": "ZSTD"}
+    try:
+        with rasterio.Env(), MemoryFile() as memory:
+            with memory.open(**profile, transform=rasterio.Affine(1, 0, 0, 0, -1, 16)) as target:
+                target.write(np.zeros((1, 16, 16), np.uint8))
+            with memory.open() as source:
+                return source.compression is not None and source.compression.name == "zstd"
+    except RasterioError:
+        return False
 
 
 def _workspace(root: Path) -> dict[str, Any]:

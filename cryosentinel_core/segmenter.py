@@ -15,7 +15,7 @@ import numpy as np
 from cryosentinel_core.errors import InputError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from cryosentinel_core.recipe import Recipe
 
@@ -142,7 +142,8 @@ def has_spread(segmenter: Segmenter) -> bool:
 class Engine(Protocol):
     """What a segmenter that computes on a device offers besides; none of it changes an answer by more than rounding.
 
-    `begin(stage(batch))()` is `segment(batch)`, in three steps that may run side by side for three batches.
+    `begin(stage(batch))()` is `segment(batch)`, in three steps that may run side by side for three batches. The batch's arrays must
+    stay as they are until the answer is there; then they may be used again for another.
     """
 
     @property
@@ -153,6 +154,10 @@ class Engine(Protocol):
     @property
     def peak_device_mib(self) -> float | None:
         """Most memory of the device that was taken, MiB; None if it shares the host's."""
+        ...
+
+    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Host memory, not set to anything, that chips travel to the device from without another copy."""
         ...
 
     def stage(self, batch: ChipBatch) -> Any:

@@ -13,10 +13,11 @@ the predict workflow feeds both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.lattice import Grid
@@ -70,27 +71,44 @@ def cut_chips(stack: Stack, addresses: Sequence[tuple[int, int]], size_px: int, 
 
 
 class BatchFilling:
-    """A batch of chips that windows of several stacks are cut into, each copied once.
+    """A batch of chips that windows of several stacks are cut into, each copied once; its memory may be used again.
 
     Args:
         n: Windows at most.
         size_px: Side of a window.
         halo_px: Pixels around it.
+        allocate: (shape, dtype) -> an array of that, not set to anything.
     """
 
-    def __init__(self, n: int, size_px: int, halo_px: int) -> None:
+    def __init__(
+        self,
+        n: int,
+        size_px: int,
+        halo_px: int,
+        allocate: Callable[[tuple[int, ...], DTypeLike], NDArray[Any]] = np.empty,
+    ) -> None:
         side = size_px + 2 * halo_px
         self._size_px, self._halo_px = size_px, halo_px
         self._addresses: list[tuple[int, int]] = []
-        self._s2 = np.empty((n, 12, side, side), dtype=np.uint16)
-        self._s1 = np.empty((n, 2, side, side), dtype=np.float32)
-        self._dem = np.empty((n, 1, side, side), dtype=np.float32)
+        self._s2 = allocate((n, 12, side, side), np.uint16)
+        self._s1 = allocate((n, 2, side, side), np.float32)
+        self._dem = allocate((n, 1, side, side), np.float32)
         self._valid = np.empty((n, side, side), dtype=np.bool_)
         self._shares = np.empty((3, n, side, side), dtype=np.float32)
         self._has_radar = False
 
     def __len__(self) -> int:
         return len(self._addresses)
+
+    @property
+    def capacity(self) -> int:
+        """Windows at most."""
+        return len(self._s2)
+
+    def clear(self) -> None:
+        """Forget all windows; what `finish` gave is overwritten from now on."""
+        self._addresses = []
+        self._has_radar = False
 
     def add(self, stack: Stack, addresses: Sequence[tuple[int, int]]) -> None:
         """Cut some windows; without radar they get NaN.
@@ -115,7 +133,7 @@ class BatchFilling:
         self._has_radar |= bool(addresses) and stack.s1 is not None
 
     def finish(self) -> ChipBatch:
-        """The chips so far; radar is None if no stack had any.
+        """The chips so far, no copies; radar is None if no stack had any.
 
         Raises:
             InputError: If there is none.

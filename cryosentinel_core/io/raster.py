@@ -28,6 +28,7 @@ from cryosentinel_core.io.workspace import writing
 from cryosentinel_core.lattice import Grid
 from cryosentinel_core.resampling import Numbers, Source, positions_in, sample_bilinear, sample_nearest
 from cryosentinel_core.selection import project_geometry
+from cryosentinel_core.units import CELL_PX
 
 GDAL_OPTIONS: Final[Mapping[str, str]] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -52,8 +53,8 @@ files looked for; a point-registered DEM's geotransform moved by half a pixel, s
 VERIFY_BLOCK: Final = 256
 """Side of the blocks that are checked for being blank, in source pixels."""
 
-BLOCK_PX: Final = 512
-"""Side of a block of the rasters that we write."""
+BLOCK_PX: Final = CELL_PX
+"""Side of a block of the rasters that we write: windows begin and end on blocks or their middle, so that few are unpacked twice."""
 
 
 class Signer(Protocol):
@@ -353,7 +354,7 @@ def _encode(values: Numbers, grid: Grid, form: Format, tags: Mapping[str, str]) 
         "crs": grid.crs.to_wkt(),
         "transform": grid.transform,
         "nodata": form.nodata,
-        "compress": "DEFLATE",
+        "compress": "ZSTD",  # against deflate half the time to write, two thirds to read, and a tenth less of real reflectances
         "level": 1,
         "predictor": "FLOATING_POINT" if floating else "STANDARD",
         "blocksize": BLOCK_PX,

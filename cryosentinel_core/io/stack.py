@@ -194,7 +194,7 @@ def _copy_into(out: Numbers, path: Path, grid: Grid, part: Grid) -> None:
         rows, cols = shared.slices_in(held)
         window = Window(cols.start, rows.start, shared.width, shared.height)
         there_rows, there_cols = shared.slices_in(grid)
-        out[:, there_rows, there_cols] = dataset.read(window=window)
+        dataset.read(window=window, out=out[:, there_rows, there_cols])
 
 
 def _rows_of_blocks(path: Path, grid: Grid) -> list[Grid]:

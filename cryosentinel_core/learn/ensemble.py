@@ -19,7 +19,7 @@ from cryosentinel_core.learn.staging import StagedChips
 from cryosentinel_core.segmenter import ChipBatch
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from cryosentinel_core.recipe import Recipe
 
@@ -133,6 +133,10 @@ class EnsembleSegmenter:
             NonFiniteOutput: If a network returns NaN or infinity.
         """
         return self.begin(self.stage(batch))()
+
+    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Host memory for chips, as of one network."""
+        return self._networks[0].allocate(shape, dtype)
 
     def stage(self, batch: ChipBatch) -> StagedChips:
         """The batch on its way to the device, once for all networks."""

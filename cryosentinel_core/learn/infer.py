@@ -23,12 +23,12 @@ from cryosentinel_core.learn.compiling import Compiling, pays_to_compile
 from cryosentinel_core.learn.devices import choose_device
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
 from cryosentinel_core.learn.precision import Precision, choose_precision, exact_matmul, make_probe, store_in_bf16
-from cryosentinel_core.learn.staging import StagedChips, stage_chips, standardise
+from cryosentinel_core.learn.staging import StagedChips, allocate, stage_chips, standardise
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
     from cryosentinel_core.model_spec import Normalisation
     from cryosentinel_core.recipe import Recipe
@@ -273,6 +273,10 @@ class NetworkSegmenter:
             NonFiniteOutput: If the network returns NaN or infinity.
         """
         return self.begin(self.stage(batch))()
+
+    def allocate(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Host memory for chips, pinned if the device is a GPU; not set to anything."""
+        return allocate(shape, dtype, self.device)
 
     def stage(self, batch: ChipBatch) -> StagedChips:
         """The batch on its way to the device, in pinned memory if that is a GPU; for any thread."""

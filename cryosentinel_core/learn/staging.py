@@ -6,6 +6,7 @@ runs the network on what comes out.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from cryosentinel_core.model_spec import DEM_CLIP_M, S1_FILL_DB, S2_CLIP, Normal
 from cryosentinel_core.segmenter import ChipBatch
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,24 @@ class StagedChips:
         return int(self.s2.shape[0])
 
 
+def allocate(shape: tuple[int, ...], dtype: DTypeLike, device: torch.device) -> NDArray[Any]:
+    """Host memory, not set to anything; pinned where it feeds a GPU, so that `stage_chips` has nothing to copy.
+
+    Args:
+        shape: Of the array, C order.
+        dtype: Of the array.
+        device: Where its content will go.
+    """
+    if device.type != "cuda":
+        return np.empty(shape, dtype=dtype)
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    with torch.cuda.device(device):
+        held: NDArray[Any] = torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy()
+    return held.view(dtype).reshape(shape)
+
+
 def stage_chips(batch: ChipBatch, device: torch.device) -> StagedChips:
-    """The part of a batch that a network sees; pinned where it goes to a GPU.
+    """The part of a batch that a network sees; pinned where it goes to a GPU, copied for that only if it is not yet.
 
     Args:
         batch: Stored chips.

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cryosentinel_core.io.stack import read_stack
 from cryosentinel_core.lattice import Grid, hull_of_cells, mask_of_cells
 from cryosentinel_core.scene import Stack
-from cryosentinel_core.segmenter import Segmenter, has_spread
+from cryosentinel_core.segmenter import Engine, Segmenter, has_spread
 from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.units import CELL_PX
 from cryosentinel_core.windows import (
@@ -130,6 +130,7 @@ class _Batch:
     places: list[_Place]
     chips: Any
     whole: list[TileSum]
+    memory: BatchFilling | None = None
 
 
 class TileStream:
@@ -147,6 +148,7 @@ class TileStream:
         self._heard: Heard = heard or (lambda n_windows: None)
         self._reasons: Handed[str | None] = Handed()
         self._logits: Handed[NDArray[np.float32]] = Handed()
+        self._spare: list[BatchFilling] = []
         self.n_computed = 0
 
     def run(self, grounds: Sequence[Ground]) -> Generator[TileSum, None, None]:
@@ -204,8 +206,8 @@ class TileStream:
                 places.append(_Place(strip.tile, asked, len(filling)))
                 with self._watch.stage("cut"):
                     filling.add(strip.stack, [asked.address])
-                if len(filling) == self._segmenter.batch_size:
-                    yield _Batch(places, self._stage(filling), whole)
+                if len(filling) >= self._segmenter.batch_size:  # it may have shrunk
+                    yield _Batch(places, self._stage(filling), whole, filling)
                     filling, places, whole = self._new_batch(), [], []
             if strip.is_last:
                 if any(place.tile is strip.tile for place in places):
@@ -213,10 +215,18 @@ class TileStream:
                 else:
                     yield _Batch([], None, [strip.tile])
         if places:
-            yield _Batch(places, self._stage(filling) if len(filling) else None, whole)
+            yield _Batch(places, self._stage(filling) if len(filling) else None, whole, filling)
 
     def _new_batch(self) -> BatchFilling:
-        return BatchFilling(self._segmenter.batch_size, self._segmenter.window_px, self._segmenter.halo_px)
+        """Memory for a batch: that of one whose logits are there, since fresh pages cost more than the copying into them."""
+        segmenter = self._segmenter
+        while self._spare:
+            memory = self._spare.pop()
+            if memory.capacity == segmenter.batch_size:
+                memory.clear()
+                return memory
+        allocate = segmenter.allocate if isinstance(segmenter, Engine) else np.empty
+        return BatchFilling(segmenter.batch_size, segmenter.window_px, segmenter.halo_px, allocate)
 
     def _choose(self, strip: _Strip) -> list[Asked]:
         """The windows worth segmenting; the others are counted by reason."""
@@ -264,6 +274,8 @@ class TileStream:
                     if place.asked.n_later:
                         self._logits.put(key, window.copy(), place.asked.n_later)
                 place.tile.add(place.asked.address, window)
+        if batch.memory is not None:
+            self._spare.append(batch.memory)
         self._heard(len(batch.places))
         for tile in batch.whole:
             self._heard(sum(tile.counts[f"n_{reason}"] for reason in SKIPPED_BECAUSE))

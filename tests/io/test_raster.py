@@ -203,6 +203,8 @@ def test_cog_is_whole_deterministic_and_described(tmp_path: Path) -> None:
         assert dataset.transform == grid.transform
         assert dataset.crs.to_epsg() == EPSG
         assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.compression.name == "zstd"
+        assert dataset.block_shapes == [(224, 224), (224, 224)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif"]
 
 

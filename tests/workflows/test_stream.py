@@ -19,7 +19,14 @@ from cryosentinel_core.lattice import Cell, hull_of_cells, mask_of_cells, window
 from cryosentinel_core.segmenter import ChipBatch, Engine
 from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.units import LOGIT_NODATA
-from cryosentinel_core.windows import LogitCanvas, cut_chips, encode_logits, hull_of_windows, join_batches
+from cryosentinel_core.windows import (
+    BatchFilling,
+    LogitCanvas,
+    cut_chips,
+    encode_logits,
+    hull_of_windows,
+    join_batches,
+)
 from cryosentinel_core.workflows import segment
 from cryosentinel_core.workflows.segment import segment_cells, segment_run
 from cryosentinel_core.workflows.sharing import Ground, SharingPlan
@@ -40,6 +47,9 @@ class Stepwise(FakeNetwork):
 
     def prepare_for(self, n_windows: int) -> None:
         self.prepared.append(n_windows)
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return np.empty(shape, dtype)
 
     def stage(self, batch: ChipBatch) -> ChipBatch:
         self.threads["stage"] = threading.current_thread().name
@@ -271,3 +281,69 @@ def test_a_limit_between_heights_and_unknown_heights(tmp_path: Path) -> None:
         ground = Ground(stack=stack, stack_tile_cells=2, cells=(cells[0],), min_elevation_m=1200.0)
         (tile,) = TileStream(FakeNetwork(), 224, Stopwatch()).run([ground])
         assert tile.counts["n_windows"] == found, height
+
+
+class Frugal(Stepwise):
+    """Remembers what it allocated; may go on with smaller batches, as where a GPU's memory does not suffice."""
+
+    def __init__(self, batch_size: int, *, shrinks_to: int | None = None) -> None:
+        super().__init__(batch_size)
+        self.shrinks_to = shrinks_to
+        self.allocated: list[int] = []
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        self.allocated.append(shape[0])
+        return np.full(shape, 77, dtype)
+
+    def stage(self, batch: ChipBatch) -> ChipBatch:
+        if self.shrinks_to is not None:
+            self.batch_size = self.shrinks_to
+        return super().stage(batch)
+
+
+@pytest.mark.parametrize(
+    ("fake", "most"), [(Frugal(1), 5), (Frugal(8, shrinks_to=3), 6)], ids=["one by one", "shrinking"]
+)
+def test_batches_are_cut_into_memory_used_before(stack: Path, fake: Frugal, most: int) -> None:
+    """What stood there is not seen, and a batch of another size gets its own."""
+    grounds = [Ground(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
+    whole = one_by_one(stack, WANTED, 112)
+    for tile in TileStream(fake, 112, Stopwatch()).run(grounds):
+        np.testing.assert_array_equal(tile.encode(), whole[tile.hull.slices_in(hull_of_cells(WANTED))])
+    n_batches = len(fake.allocated) / 3
+    assert n_batches <= most < len(fake.batches), "as many as are under way: cut, waiting, begun, late, and one more"
+
+
+class ShrinkingAtOnce(Stepwise):
+    """Its batches shrink while one is being filled."""
+
+    def segment(self, batch: ChipBatch) -> np.ndarray:
+        self.batch_size = 2
+        return super().segment(batch)
+
+
+def test_a_batch_that_holds_more_than_it_should_by_now_is_sent_off(stack: Path) -> None:
+    fake = ShrinkingAtOnce(9)
+    logits, _ = segment_cells(stack, 2, tuple(WANTED), fake, 112)
+    np.testing.assert_array_equal(logits, one_by_one(stack, WANTED, 112))
+    assert [len(batch) for batch in fake.batches][:1] == [9]
+
+
+def test_radar_of_the_batch_before_is_forgotten(stack: Path, tmp_path: Path) -> None:
+    cell = cells_of(1, 1)[0]
+    blind = write_made_stack(tmp_path / "blind", [cell], radar=False)
+    (blind / "recipe.json").write_text('{"radar": "none"}')
+    with_radar, without = (read_stack(path, EPSG, cell.grid, tile_cells=2) for path in (stack, blind))
+    filling = BatchFilling(3, 224, 0)
+    address = (cell.grid.row, cell.grid.col)
+    filling.add(with_radar, [address])
+    assert filling.finish().s1 is not None
+    filling.clear()
+    assert (len(filling), filling.capacity) == (0, 3)
+    filling.add(without, [address, address])
+    assert filling.finish().s1 is None
+    filling.add(with_radar, [address])
+    radar = filling.finish().s1
+    assert radar is not None
+    assert np.isnan(radar[:2]).all()
+    np.testing.assert_array_equal(radar[2], with_radar.s1)
