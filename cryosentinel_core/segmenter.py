@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -170,4 +170,26 @@ class Engine(Protocol):
 
     def prepare_for(self, n_windows: int) -> None:
         """Settle what depends on the size of the job, as the batch size; called before its first window."""
+        ...
+
+
+@runtime_checkable
+class OpenPrecision(Protocol):
+    """What a segmenter offers besides that may compute in bf16 if the windows of the job bear it. While open it changes at will."""
+
+    @property
+    def is_precision_open(self) -> bool:
+        """True until `close_precision`, if bf16 is there to be chosen."""
+        ...
+
+    def use_precision(self, precision: Literal["float32", "bf16"]) -> None:
+        """Compute in this precision from now on; it is part of `digest`."""
+        ...
+
+    def close_precision(self) -> None:
+        """Settle the precision as it is."""
+        ...
+
+    def bf16_error(self, batch: ChipBatch) -> float:
+        """Root mean square error of bf16 on some chips, as a share of the logits' standard deviation or of 1; only while open."""
         ...

@@ -57,3 +57,6 @@ MIN_AREA_M2: Final = 5_000.0
 
 HECTARE_M2: Final = 10_000.0
 """Square metres in a hectare."""
+
+BF16_TOLERANCE: Final = 0.03
+"""Largest root mean square error of bf16 for which `--precision auto` takes it, as a share of the logits' standard deviation."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -59,6 +59,33 @@ class EnsembleSegmenter:
         """SHA-256 of the networks' digests."""
         parts = {"version": _FINGERPRINT_VERSION, "networks": [network.digest for network in self._networks]}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def is_precision_open(self) -> bool:
+        """Whether the networks' precision is not yet settled."""
+        return all(network.is_precision_open for network in self._networks)
+
+    def use_precision(self, precision: Literal["float32", "bf16"]) -> None:
+        """Compute in this precision from now on, as of one network.
+
+        Raises:
+            ModelError: If it is settled otherwise.
+        """
+        for network in self._networks:
+            network.use_precision(precision)
+
+    def close_precision(self) -> None:
+        """Settle the precision as it is."""
+        for network in self._networks:
+            network.close_precision()
+
+    def bf16_error(self, batch: ChipBatch) -> float:
+        """What bf16 would cost on some chips, for the network that bears it worst.
+
+        Raises:
+            ModelError: If the precision is settled.
+        """
+        return max(network.bf16_error(batch) for network in self._networks)
 
     @property
     def members(self) -> dict[str, str]:
@@ -114,6 +141,7 @@ class EnsembleSegmenter:
         Raises:
             ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
         """
+        self.close_precision()
         for network in self._networks:
             network.settle_batch(n_windows)
         self._align()

@@ -22,7 +22,14 @@ from cryosentinel_core.learn.batching import CPU_BATCH, FIRST_BATCH, find_batch_
 from cryosentinel_core.learn.compiling import Compiling, pays_to_compile
 from cryosentinel_core.learn.devices import choose_device
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
-from cryosentinel_core.learn.precision import Precision, choose_precision, exact_matmul, make_probe, store_in_bf16
+from cryosentinel_core.learn.precision import (
+    Precision,
+    bf16_error,
+    choose_precision,
+    exact_matmul,
+    make_probe,
+    store_in_bf16,
+)
 from cryosentinel_core.learn.staging import StagedChips, allocate, stage_chips, standardise
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX
@@ -59,7 +66,8 @@ class NetworkSegmenter:
         sha256: Of the weights' file.
         recipe: The stack recipe that the weights were trained on; None if unknown altogether.
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
-        precision: `float32`, `bf16`, or `auto` (see `choose_precision`).
+        precision: `float32`, `bf16`, or `auto` (see `choose_precision`): then bf16 stays open until `prepare_for` or
+            `close_precision`, so that `bf16_error` can be asked for real windows before.
         batch_size: Chips per forward pass; None for 4 on a CPU, and on a GPU for what `prepare_for` finds.
         tta: Whether the logits of four flips are averaged.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
@@ -106,12 +114,53 @@ class NetworkSegmenter:
         self.precision: Literal["float32", "bf16"] = (
             choose_precision(self.network, self.device) if precision == "auto" else precision
         )
+        self._is_open = precision == "auto" and self.precision == "bf16"
+        if not self._is_open:
+            self.close_precision()
+        self._compiling = "off" if compiling == "auto" and self.device.type != "cuda" else compiling
+        self._call: Callable[[dict[str, Tensor]], Tensor] = self.network
+
+    @property
+    def is_precision_open(self) -> bool:
+        """Whether the fixed probe spoke for bf16, and nobody has yet settled whether the windows of the job do too."""
+        return self._is_open
+
+    def use_precision(self, precision: Literal["float32", "bf16"]) -> None:
+        """Compute in this precision from now on.
+
+        Raises:
+            ModelError: If it is settled that the network computes in the other.
+        """
+        if precision != self.precision and not self._is_open:
+            raise ModelError(f"the weights are set up for {self.precision}, not {precision}")
+        self.precision = precision
+
+    def close_precision(self) -> None:
+        """Settle the precision as it is: in bf16 the weights are stored in it from now on."""
+        self._is_open = False
         if self.precision == "bf16":
             store_in_bf16(self.network)
             if self.device.type == "cuda":  # the layout of tensor cores: else cuDNN turns each map there and back
                 self.network.to(memory_format=torch.channels_last)
-        self._compiling = "off" if compiling == "auto" and self.device.type != "cuda" else compiling
-        self._call: Callable[[dict[str, Tensor]], Tensor] = self.network
+
+    def bf16_error(self, batch: ChipBatch) -> float:
+        """What bf16 would cost on some chips, see `precision.bf16_error`; only while the precision is open.
+
+        Args:
+            batch: N chips of 224 x 224 px; each is computed twice, without flips.
+
+        Raises:
+            ModelError: If the precision is settled.
+        """
+        if not self._is_open:
+            raise ModelError(f"the weights are set up for {self.precision}: there is nothing to compare")
+        with self._settings():
+            singles = (
+                {name: x[at : at + 1] for name, x in chips.items()}
+                for rows, chips in self._groups(self.stage(batch))
+                for at in range(len(rows))
+            )
+            return bf16_error(self.network, singles, self.device)
 
     @property
     def name(self) -> str:
@@ -173,7 +222,7 @@ class NetworkSegmenter:
         return self._recipe
 
     def prepare_for(self, n_windows: int) -> None:
-        """Settle what depends on the size of the job: an automatic batch size on a GPU, and whether to compile.
+        """Settle what depends on the size of the job: a batch size on a GPU that is automatic, whether to compile, and the precision.
 
         A batch size found before is kept, unless the job was what bounded it and this one is larger; what is compiled
         stays so.
@@ -184,6 +233,7 @@ class NetworkSegmenter:
         Raises:
             ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
         """
+        self.close_precision()
         self.settle_batch(n_windows)
         self.settle_compiling(n_windows)
 

@@ -5,21 +5,19 @@ Neighbours: `infer` asks once for each network that it runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from cryosentinel_core.learn.model import LakeNetwork
 from cryosentinel_core.model_spec import BANDS_OF_MODALITY
-from cryosentinel_core.units import CELL_PX
+from cryosentinel_core.units import BF16_TOLERANCE, CELL_PX
 
 Precision = Literal["auto", "float32", "bf16"]
-
-BF16_TOLERANCE: Final = 0.03
-"""Largest root mean square error that bf16 may make in `auto`, as a share of the logits' standard deviation."""
 
 
 def store_in_bf16(network: nn.Module) -> None:
@@ -52,17 +50,46 @@ def choose_precision(network: LakeNetwork, device: torch.device) -> Literal["flo
 
     The network bears it if, on a fixed chip of seeded smooth noise, the root mean square difference between its logits
     in bf16 and in float32 is at most `BF16_TOLERANCE` of their standard deviation. The chip is the same for everyone,
-    so that the choice depends on weights and device, never on the area or on where a run was resumed.
+    so that the choice depends on weights and device. `bf16_error` is for the windows of an area.
     """
     if not has_bf16(device):
         return "float32"
-    chips = make_probe(network.spec.modalities, device)
-    with torch.inference_mode(), exact_matmul():
+    exact, rough = _in_both(network, make_probe(network.spec.modalities, device), device)
+    return "bf16" if bool(_rms(rough - exact) <= BF16_TOLERANCE * exact.std()) else "float32"
+
+
+def bf16_error(network: LakeNetwork, chips: Iterable[dict[str, Tensor]], device: torch.device) -> float:
+    """What bf16 costs on some chips: root mean square difference from float32, over the logits' standard deviation or over 1.
+
+    The larger of the two divides: windows of nothing but bare rock have nearly the same logit everywhere, and to be off by a share of
+    next to nothing means nothing. On a blurred shore a logit changes by more than 1 from one pixel to the next.
+
+    Args:
+        network: Weights in float32.
+        chips: Batches of modality -> (N, C, H, W) float32, standardised.
+        device: Where all of it lies.
+
+    Returns:
+        The error; infinite where bf16 gives a number that is not finite. 0 without a chip.
+    """
+    pairs = [tuple(x.cpu() for x in _in_both(network, batch, device)) for batch in chips]
+    if not pairs:
+        return 0.0
+    exact, rough = (torch.cat([x.flatten() for x in side]) for side in zip(*pairs, strict=True))
+    error = float(_rms(rough - exact) / exact.std().clamp(min=1.0))
+    return error if math.isfinite(error) else math.inf
+
+
+def _in_both(network: LakeNetwork, chips: dict[str, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Logits in float32 and in bf16, both as float32."""
+    with torch.inference_mode(), exact_matmul(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         exact = network(chips).float()
         with torch.autocast(device.type, torch.bfloat16):
-            rough = network(chips).float()
-    error = (rough - exact).square().mean().sqrt()
-    return "bf16" if bool(error <= BF16_TOLERANCE * exact.std()) else "float32"
+            return exact, network(chips).float()
+
+
+def _rms(difference: Tensor) -> Tensor:
+    return difference.square().mean().sqrt()
 
 
 def make_probe(modalities: tuple[str, ...], device: torch.device) -> dict[str, Tensor]:

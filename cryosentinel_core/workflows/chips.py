@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +48,7 @@ from cryosentinel_core.workflows.batches import begin_batch, stage_batch
 from cryosentinel_core.workflows.chip_results import ChipResult, ChipsSummary, rows_of, table_of, warnings_of
 from cryosentinel_core.workflows.chip_sources import Chip, ChipSource, open_chips
 from cryosentinel_core.workflows.segmenters import build_segmenter, plain_of
+from cryosentinel_core.workflows.settling import SAMPLE_WINDOWS, settle_precision
 
 _LAYERS: Final = {"logit": LOGIT_LAYER, "probability": PROBABILITY_LAYER, "water": WATER_LAYER, "spread": SPREAD_LAYER}
 """Kind of raster, as in file names -> how it is stored; the last only where there is a spread."""
@@ -103,10 +106,24 @@ def predict_chips(
     # Before weights are looked for, and downloaded.
     source = open_chips(path, regions=regions, years=years, n_chips=n_chips)
     segmenter = build_segmenter(settings)
-    if isinstance(segmenter, Engine):
-        segmenter.prepare_for(source.n_chips)
     folder = workspace.root / "chips"
     remove_leftovers(folder)
+
+    @cache
+    def first_chips() -> list[Chip]:
+        with closing(source.read(lambda name, error: None)) as chips:
+            return list(islice(chips, SAMPLE_WINDOWS))
+
+    settle_precision(
+        segmenter,
+        is_begun=lambda: any(
+            task.done() for task in map(_Run(folder, segmenter, settings, reporter, source).plan, first_chips())
+        ),
+        sample=lambda: join_batches([chip.batch for chip in first_chips()]) if first_chips() else None,
+        reporter=reporter,
+    )
+    if isinstance(segmenter, Engine):
+        segmenter.prepare_for(source.n_chips)
     run = _Run(folder, segmenter, settings, reporter, source)
     run.read_all()
     if not run.results:
@@ -155,19 +172,23 @@ class _Run:
         self.failed[name] = error.message
         self.reporter.warn(f"{name} skipped: {error.message}")
 
-    def _take(self, chip: Chip) -> None:
+    def plan(self, chip: Chip) -> _Task:
+        """What is to be done for the next chip, under a name of its own."""
         name = self._free_name(chip.chip_id)
         provenance = Provenance(
             kind="chip",
             settings=_plain(self.segmenter, self.settings),
             inputs={"chip": name, "sha256": chip.digest},
         )
-        task = _Task(
+        return _Task(
             name=name, chip=chip, folder=self.folder, provenance=provenance, has_spread=has_spread(self.segmenter)
         )
-        self.digests[name] = provenance.digest
-        self.results[name] = task.done()
-        if self.results[name] is not None:
+
+    def _take(self, chip: Chip) -> None:
+        task = self.plan(chip)
+        self.digests[task.name] = task.provenance.digest
+        self.results[task.name] = task.done()
+        if self.results[task.name] is not None:
             self.n_reused += 1
         elif not chip.batch.valid.any():
             nothing = np.zeros(chip.batch.valid.shape[1:], dtype=np.float32)

@@ -28,6 +28,7 @@ from cryosentinel_core.workflows.predict_summary import PredictSummary
 from cryosentinel_core.workflows.segment import TileJob
 from cryosentinel_core.workflows.segmenters import build_segmenter, devices_of, plain_of
 from cryosentinel_core.workflows.segmenting import segment_tiles
+from cryosentinel_core.workflows.settling import sample_windows, settle_precision
 from cryosentinel_core.workflows.year_results import YearPlan, finish_year
 
 
@@ -61,10 +62,22 @@ def predict(
             message = f"the stack is not what the weights were trained on: {difference}"
             warnings.append(message)
             reporter.warn(message)
-    plans = [
-        _plan_year(workspace, area, year, fetched.stacks[year], fetched.recipe, segmenter, settings, fetching, warnings)
-        for year in years
-    ]
+
+    def plan_years() -> list[YearPlan]:
+        return [
+            _plan_year(
+                workspace, area, year, fetched.stacks[year], fetched.recipe, segmenter, settings, fetching, warnings
+            )
+            for year in years
+        ]
+
+    settle_precision(
+        segmenter,
+        is_begun=lambda: any(job.is_done for job in _jobs_of(plan_years())),
+        sample=lambda: sample_windows(_jobs_of(plan_years()), segmenter),
+        reporter=reporter,
+    )
+    plans = plan_years()
     engine = _segment(plans, segmenter, settings, reporter)
     results = []
     for number, plan in enumerate(plans):
@@ -78,6 +91,11 @@ def predict(
         engine=engine,
         warnings=tuple(warnings),
     )
+
+
+def _jobs_of(plans: Sequence[YearPlan]) -> list[TileJob]:
+    """The tiles of all years."""
+    return [job for plan in plans for job in plan.jobs]
 
 
 def _plan_year(
@@ -167,7 +185,7 @@ def _segment(
     plans: list[YearPlan], segmenter: Segmenter, settings: PredictSettings, reporter: Reporter
 ) -> dict[str, Any]:
     """Run the jobs that are not done, of all years together; what it cost, as plain data."""
-    jobs = [job for plan in plans for job in plan.jobs]
+    jobs = _jobs_of(plans)
     todo = [job for job in jobs if not job.is_done]
     if len(todo) < len(jobs):
         reporter.note(f"{len(jobs) - len(todo)} of {len(jobs)} tiles are segmented already")

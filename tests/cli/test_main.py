@@ -146,7 +146,7 @@ def test_regions_as_json() -> None:
 def test_doctor_says_what_there_is(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["doctor", "--offline", "--json", "-w", str(tmp_path)])
     data = json.loads(result.stdout)
-    assert data["gdal drivers"].endswith("COG")
+    assert data["gdal drivers"].endswith("COG, ZSTD")
     assert data["workspace writable"] is True
     assert "Earth Search" not in data
 

@@ -18,7 +18,7 @@ from cryosentinel_core.learn.precision import choose_precision, make_probe
 from cryosentinel_core.learn.staging import standardise
 from cryosentinel_core.learn.synthetic import make_random_weights
 from cryosentinel_core.model_spec import MODALITIES, PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
-from cryosentinel_core.segmenter import ChipBatch, MemberSegmenter, Segmenter, has_spread
+from cryosentinel_core.segmenter import ChipBatch, MemberSegmenter, OpenPrecision, Segmenter, has_spread
 
 SPEC = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=16)
 
@@ -354,6 +354,77 @@ def test_automatic_precision(weights: dict[str, torch.Tensor], monkeypatch: pyte
     assert choose_precision(network, torch.device("cpu")) == "bf16"
     monkeypatch.setattr(precision, "BF16_TOLERANCE", 1e-9)
     assert choose_precision(network, torch.device("cpu")) == "float32"
+
+
+@pytest.fixture
+def open_segmenter(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch) -> NetworkSegmenter:
+    """Of `auto` where there is bf16 and the probe bears it."""
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    return make_segmenter(weights, precision="auto")
+
+
+def test_auto_is_open_until_settled(open_segmenter: NetworkSegmenter, weights: dict[str, torch.Tensor]) -> None:
+    """While open either precision gives the answer and the digest of a network that was made for it."""
+    batch = make_batch(1)
+    assert isinstance(open_segmenter, OpenPrecision)
+    assert (open_segmenter.is_precision_open, open_segmenter.precision) == (True, "bf16")
+    for name in ("float32", "bf16"):
+        open_segmenter.use_precision(name)  # type: ignore[arg-type]
+        made = make_segmenter(weights, precision=name)
+        assert not made.is_precision_open
+        assert open_segmenter.digest == made.digest
+        np.testing.assert_array_equal(open_segmenter.segment(batch), made.segment(batch))
+    open_segmenter.close_precision()
+    assert not open_segmenter.is_precision_open
+    np.testing.assert_array_equal(open_segmenter.segment(batch), made.segment(batch))
+    open_segmenter.use_precision("bf16")
+    with pytest.raises(ModelError, match="bf16, not float32"):
+        open_segmenter.use_precision("float32")
+    with pytest.raises(ModelError, match="nothing to compare"):
+        open_segmenter.bf16_error(batch)
+
+
+def test_an_open_network_that_settles_for_float32(
+    open_segmenter: NetworkSegmenter, weights: dict[str, torch.Tensor]
+) -> None:
+    open_segmenter.use_precision("float32")
+    open_segmenter.prepare_for(1)
+    assert not open_segmenter.is_precision_open
+    assert {p.dtype for p in open_segmenter.network.parameters()} == {torch.float32}
+    batch = make_batch(1)
+    np.testing.assert_array_equal(open_segmenter.segment(batch), make_segmenter(weights).segment(batch))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-3], ids=["a share of the spread", "or of 1"])
+def test_the_error_of_bf16_on_some_chips(open_segmenter: NetworkSegmenter, factor: float) -> None:
+    """By hand, with and without radar together."""
+    batch = make_batch(3)
+    assert batch.s1 is not None
+    batch.s1[1] = np.nan
+    with torch.no_grad():
+        dict(open_segmenter.network.named_parameters())["head.head.2.weight"].mul_(factor)
+    logits = {}
+    for name in ("float32", "bf16"):
+        open_segmenter.use_precision(name)  # type: ignore[arg-type]
+        logits[name] = open_segmenter.segment(batch)
+    exact = logits["float32"]
+    assert (exact.std() > 1) == (factor == 1)
+    by_hand = float(np.sqrt(np.square(logits["bf16"] - exact).mean())) / max(1.0, exact.std())
+    assert open_segmenter.bf16_error(batch) == pytest.approx(by_hand, rel=0.05)
+    assert by_hand > 0
+
+
+def test_bf16_that_is_not_finite_is_never_borne(
+    open_segmenter: NetworkSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = open_segmenter.network.forward
+
+    def overflowing(chips: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits = forward(chips)
+        return logits * float("inf") if torch.is_autocast_enabled("cpu") else logits
+
+    monkeypatch.setattr(open_segmenter.network, "forward", overflowing)
+    assert open_segmenter.bf16_error(make_batch(1)) == float("inf")
 
 
 def test_the_probe_is_fixed() -> None:
