@@ -18,7 +18,7 @@ from cryosentinel_core.units import CELL_PX
 T = TypeVar("T")
 
 KEPT_WINDOWS: Final = 512
-"""Windows kept at most, 100 MiB of logits: the border of a row of 24 tiles of ten cells."""
+"""Windows kept at most, 100 MiB of logits, twice that with the spread: the border of a row of 24 tiles of ten cells."""
 
 Address = tuple[int, int]
 """Lattice (row, col) of a window's upper left pixel."""
