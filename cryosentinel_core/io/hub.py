@@ -139,19 +139,27 @@ def _describe(wanted: HubReference) -> _Blob | None:
 
 
 def _fill_cache(wanted: HubReference, cache_dir: Path | None) -> None:
-    """Put the file's bytes where the client looks for them before it downloads; under the client's own lock.
+    """Put the file's bytes where the client looks for them before it downloads, if hub and client let us.
 
     Raises:
         ModelError: If the bytes are not those that the hub names.
     """
     from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
-    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     blob = _describe(wanted)
     if blob is None:
         return
-    cache = Path(cache_dir or constants.HF_HUB_CACHE)
+    try:
+        _complete(wanted, blob, Path(cache_dir or constants.HF_HUB_CACHE))
+    except ImportError:  # parts of the client that it does not promise to keep: without them it downloads as it will
+        return
+
+
+def _complete(wanted: HubReference, blob: _Blob, cache: Path) -> None:
+    """Download what is missing of a file, under the client's own lock, and let it into the cache if it is whole."""
+    from huggingface_hub.file_download import repo_folder_name
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
     folder = repo_folder_name(repo_id=wanted.repo, repo_type="model")
     target = cache / folder / "blobs" / blob.sha256
     lock = cache / ".locks" / folder / f"{blob.sha256}.lock"
@@ -162,7 +170,7 @@ def _fill_cache(wanted: HubReference, cache_dir: Path | None) -> None:
             return
         part = target.with_name(f"{blob.sha256}.kept.incomplete")
         for _ in range(2):  # what was kept may be damaged: then once more from the start
-            _download(blob, part, PurePosixPath(wanted.file).name)
+            _append(blob, part, PurePosixPath(wanted.file).name)
             if _sha256_of(part) == blob.sha256:
                 os.replace(part, target)
                 return
@@ -173,8 +181,8 @@ def _fill_cache(wanted: HubReference, cache_dir: Path | None) -> None:
     )
 
 
-def _download(blob: _Blob, part: Path, label: str) -> None:
-    """Append what is missing to what is there; the token travels to the hub alone, not to where it redirects.
+def _append(blob: _Blob, part: Path, label: str) -> None:
+    """Download what is missing behind what is there; the token travels to the hub alone, not to where it redirects.
 
     The hub's address is asked anew, not the one that it redirected to before: such addresses expire.
     """
