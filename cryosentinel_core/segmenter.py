@@ -143,7 +143,8 @@ class Engine(Protocol):
     """What a segmenter that computes on a device offers besides; none of it changes an answer by more than rounding.
 
     `begin(stage(batch))()` is `segment(batch)`, in three steps that may run side by side for three batches. The batch's arrays must
-    stay as they are until the answer is there; then they may be used again for another.
+    stay as they are until the answer is there; then they may be used again for another. An engine looks at bands and terrain alone:
+    the shares of dates may be NaN in what it gets.
     """
 
     @property

@@ -78,6 +78,7 @@ class BatchFilling:
         size_px: Side of a window.
         halo_px: Pixels around it.
         allocate: (shape, dtype) -> an array of that, not set to anything.
+        with_dates: False for chips whose shares of dates nobody will look at: they are NaN and take no memory.
     """
 
     def __init__(
@@ -86,6 +87,8 @@ class BatchFilling:
         size_px: int,
         halo_px: int,
         allocate: Callable[[tuple[int, ...], DTypeLike], NDArray[Any]] = np.empty,
+        *,
+        with_dates: bool = True,
     ) -> None:
         side = size_px + 2 * halo_px
         self._size_px, self._halo_px = size_px, halo_px
@@ -94,7 +97,9 @@ class BatchFilling:
         self._s1 = allocate((n, 2, side, side), np.float32)
         self._dem = allocate((n, 1, side, side), np.float32)
         self._valid = np.empty((n, side, side), dtype=np.bool_)
-        self._shares = np.empty((3, n, side, side), dtype=np.float32)
+        shape = (3, n, side, side)
+        self._with_dates = with_dates
+        self._shares = np.empty(shape, np.float32) if with_dates else np.broadcast_to(np.float32(np.nan), shape)
         self._has_radar = False
 
     def __len__(self) -> int:
@@ -128,7 +133,8 @@ class BatchFilling:
             self._s1[at] = np.float32(np.nan) if stack.s1 is None else stack.s1[:, rows, cols]
             self._dem[at] = stack.dem[rows, cols]
             self._valid[at] = stack.valid[rows, cols]
-            self._shares[:, at] = stack.date_shares[:, rows, cols]
+            if self._with_dates:
+                self._shares[:, at] = stack.date_shares[:, rows, cols]
             self._addresses.append(address)
         self._has_radar |= bool(addresses) and stack.s1 is not None
 

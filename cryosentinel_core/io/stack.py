@@ -9,7 +9,7 @@ with another digest, the tile is not done.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -107,7 +107,7 @@ def write_stack_tile(
     write_json(home / RECORD, {**provenance.as_dict(), "tile": tile.name, "epsg": tile.epsg, **(extra or {})})
 
 
-def read_stack(folder: Path, epsg: int, grid: Grid, *, tile_cells: int) -> Stack:
+def read_stack(folder: Path, epsg: int, grid: Grid, *, tile_cells: int, without: Collection[Layer] = ()) -> Stack:
     """Any rectangle of a stack, put together from its tiles.
 
     Args:
@@ -115,6 +115,7 @@ def read_stack(folder: Path, epsg: int, grid: Grid, *, tile_cells: int) -> Stack
         epsg: Zone; that of `grid`.
         grid: Wanted pixels; nodata where there is no tile.
         tile_cells: Cells along a side of the tiles that the stack was written with.
+        without: Layers that nobody will look at: they are not read, and hold nodata that takes no memory.
 
     Returns:
         The stack; `s1` is None if the stack's recipe has no radar, and NaN where a tile of a stack with radar has none.
@@ -125,12 +126,13 @@ def read_stack(folder: Path, epsg: int, grid: Grid, *, tile_cells: int) -> Stack
     if epsg != grid.epsg:
         raise RasterError(f"asked for a stack of EPSG:{epsg} on a grid of EPSG:{grid.epsg}")
     layers: list[Layer] = [layer for layer in FORMATS if layer != "s1" or has_radar(folder)]
-    found = {layer: _nothing(layer, grid) for layer in layers}
+    found = {layer: _no_memory(layer, grid) if layer in without else _nothing(layer, grid) for layer in layers}
     homes = [folder_of_tile(folder, tile) for tile in tiles_under(grid, tile_cells)]
     with ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="stack") as pool:
         copies = [
             pool.submit(_copy_into, found[layer], path, grid, part)
             for layer in layers
+            if layer not in without
             for path in (home / f"{layer}.tif" for home in homes)
             if path.exists()
             for part in (_rows_of_blocks(path, grid) if layer == "s2" else [grid])
@@ -172,6 +174,12 @@ def _nothing(layer: Layer, grid: Grid) -> Numbers:
     """(C, H, W) of a layer's nodata."""
     dtype, nodata = _EMPTY[layer]
     return np.full((len(FORMATS[layer].names), *grid.shape), nodata, dtype=dtype)
+
+
+def _no_memory(layer: Layer, grid: Grid) -> Numbers:
+    """The same, all of it one number; cannot be written to."""
+    dtype, nodata = _EMPTY[layer]
+    return np.broadcast_to(np.array(nodata, dtype=dtype), (len(FORMATS[layer].names), *grid.shape))
 
 
 def tiles_under(grid: Grid, tile_cells: int) -> list[Tile]:

@@ -191,7 +191,13 @@ class TileStream:
             return None
         grid = hull_of_windows(tile.hull.epsg, addresses, self._segmenter.window_px, self._segmenter.halo_px)
         with self._watch.stage("read"):
-            return read_stack(tile.ground.stack, grid.epsg, grid, tile_cells=tile.ground.stack_tile_cells)
+            return read_stack(
+                tile.ground.stack,
+                grid.epsg,
+                grid,
+                tile_cells=tile.ground.stack_tile_cells,
+                without=("class", "dates", "clear") if isinstance(self._segmenter, Engine) else ("class", "dates"),
+            )
 
     def _cut(self, strips: Iterator[_Strip]) -> Generator[_Batch, None, None]:
         """The strips' windows in full batches, whatever tile they belong to; only the last may be short."""
@@ -225,8 +231,10 @@ class TileStream:
             if memory.capacity == segmenter.batch_size:
                 memory.clear()
                 return memory
-        allocate = segmenter.allocate if isinstance(segmenter, Engine) else np.empty
-        return BatchFilling(segmenter.batch_size, segmenter.window_px, segmenter.halo_px, allocate)
+        size = segmenter.batch_size, segmenter.window_px, segmenter.halo_px
+        if isinstance(segmenter, Engine):
+            return BatchFilling(*size, segmenter.allocate, with_dates=False)
+        return BatchFilling(*size)
 
     def _choose(self, strip: _Strip) -> list[Asked]:
         """The windows worth segmenting; the others are counted by reason."""

@@ -53,6 +53,21 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert record["partial"] is False
 
 
+def test_layers_left_out_are_nodata_and_not_opened(tmp_path: Path) -> None:
+    stack = stack_on(TILE.grid)
+    write_stack_tile(tmp_path, TILE, stack, PROVENANCE)
+    for layer in ("clear", "class", "dates"):
+        (folder_of_tile(tmp_path, TILE) / f"{layer}.tif").write_bytes(b"damaged")
+    got = read_stack(tmp_path, 32643, TILE.grid, tile_cells=1, without=("clear", "class", "dates"))
+    np.testing.assert_array_equal(got.s2, stack.s2)
+    np.testing.assert_array_equal(got.s1, stack.s1)
+    np.testing.assert_array_equal(got.dem, stack.dem)
+    assert not got.counts.any()
+    assert not got.dates.any()
+    assert (got.condition == Condition.NODATA).all()
+    assert got.counts.strides == (0, 0, 0), "no memory"
+
+
 def test_any_rectangle_across_tiles(tmp_path: Path) -> None:
     right = replace(TILE, col=TILE.col + 1)
     both = stack_on(TILE.grid.union(right.grid))

@@ -347,3 +347,37 @@ def test_radar_of_the_batch_before_is_forgotten(stack: Path, tmp_path: Path) -> 
     assert radar is not None
     assert np.isnan(radar[:2]).all()
     np.testing.assert_array_equal(radar[2], with_radar.s1)
+
+
+class Looking(FakeNetwork):
+    """Remembers what it could see of the dates."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.shares: list[np.ndarray] = []
+
+    def segment(self, batch: ChipBatch) -> np.ndarray:
+        self.shares.append(np.stack([batch.shadow, batch.snow, batch.water]))
+        return super().segment(batch)
+
+
+class LookingEngine(Looking, Stepwise):
+    """The same as an engine."""
+
+    def __init__(self) -> None:
+        Stepwise.__init__(self, 4)
+        self.shares = []
+
+
+def test_an_engine_is_given_no_shares_of_dates(stack: Path) -> None:
+    """They cost reading, memory and time, and a network looks at bands and terrain alone; the water index needs them."""
+    plain, engine = Looking(), LookingEngine()
+    a, b = (segment_cells(stack, 2, tuple(WANTED), fake, 112)[0] for fake in (plain, engine))
+    np.testing.assert_array_equal(a, b)
+    # One date of each kind: clear, water, snow, shadow.
+    for shares in plain.shares:
+        shadow, snow, water = shares
+        np.testing.assert_allclose(shadow, 1 / 3)
+        np.testing.assert_allclose(snow, 1 / 2)
+        np.testing.assert_allclose(water, 1.0)
+    assert all(np.isnan(shares).all() for shares in engine.shares)
