@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from cryosentinel_core.errors import InputError
 from cryosentinel_core.lattice import Cell, windows_touching
 from cryosentinel_core.units import CELL_PX
 
@@ -72,11 +73,16 @@ class SharingPlan:
         grounds: Of the run, in order, alike in all but stack and cells.
         stride: Pixels from window to window.
         room: Windows kept at most.
+
+    Raises:
+        InputError: If two grounds have a cell of one stack in common.
     """
 
     def __init__(self, grounds: Sequence[Ground], stride: int, room: int = KEPT_WINDOWS) -> None:
         self._stride, self._room = stride, room
         self._owners = {(ground.stack, cell): number for number, ground in enumerate(grounds) for cell in ground.cells}
+        if len(self._owners) < sum(len(ground.cells) for ground in grounds):
+            raise InputError("a cell belongs to two grounds of one run, which share no more than borders")
         self._left: dict[WindowKey, int] = {}
 
     def ask(self, number: int, ground: Ground) -> list[Asked]:

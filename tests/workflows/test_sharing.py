@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryosentinel_core.errors import InputError
 from cryosentinel_core.lattice import Cell, group_cells, windows_touching
 from cryosentinel_core.workflows.sharing import Asked, Ground, Handed, SharingPlan, WindowKey, count_windows
 
@@ -73,11 +74,12 @@ def test_what_a_row_of_tiles_keeps() -> None:
     assert count_windows(grounds, 112) == 41 * 41
 
 
-def test_the_same_ground_twice_is_computed_once() -> None:
-    ground = grounds_of({(0, 0)}, 1, 1)[0]
-    (_, first), (_, second) = plan_all([ground, ground], 224, 512)
-    assert [one.is_had for one in first] == [False]
-    assert [one.is_had for one in second] == [True]
+def test_grounds_with_a_cell_in_common_are_refused() -> None:
+    """The second would see nothing of it."""
+    one, two = grounds_of({(0, 0), (0, 1)}, 1, 1)
+    with pytest.raises(InputError, match="two grounds"):
+        SharingPlan([one, two, one], 224)
+    assert len(plan_all([one, two], 224, 512)) == 2
 
 
 def test_taking_more_often_than_promised() -> None:
