@@ -250,10 +250,9 @@ def kill_half_way(hub: Hub, home: Path) -> None:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(home, hub.address),
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while hub.hang_at is not None and time.monotonic() < deadline:
+    while sum(part.stat().st_size for part in home.rglob("*.incomplete")) < 10 * MIB and time.monotonic() < deadline:
         time.sleep(0.05)
     assert hub.hang_at is None
-    time.sleep(1.0)
     child.kill()
     child.wait()
 
