@@ -114,8 +114,8 @@ class NetworkSegmenter:
         self.precision: Literal["float32", "bf16"] = (
             choose_precision(self.network, self.device) if precision == "auto" else precision
         )
-        self._is_open = precision == "auto" and self.precision == "bf16"
-        if not self._is_open:
+        self._is_open = True
+        if precision != "auto" or self.precision == "float32":
             self.close_precision()
         self._compiling = "off" if compiling == "auto" and self.device.type != "cuda" else compiling
         self._call: Callable[[dict[str, Tensor]], Tensor] = self.network
@@ -136,7 +136,9 @@ class NetworkSegmenter:
         self.precision = precision
 
     def close_precision(self) -> None:
-        """Settle the precision as it is: in bf16 the weights are stored in it from now on."""
+        """Settle the precision as it is, once and for all: in bf16 the weights are stored in it from now on."""
+        if not self._is_open:
+            return
         self._is_open = False
         if self.precision == "bf16":
             store_in_bf16(self.network)
