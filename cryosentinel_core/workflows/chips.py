@@ -111,8 +111,9 @@ def predict_chips(
 
     @cache
     def first_chips() -> list[Chip]:
+        """Some in which something was seen."""
         with closing(source.read(lambda name, error: None)) as chips:
-            return list(islice(chips, SAMPLE_WINDOWS))
+            return list(islice((chip for chip in chips if chip.batch.valid.any()), SAMPLE_WINDOWS))
 
     settle_precision(
         segmenter,
