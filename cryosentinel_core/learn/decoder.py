@@ -2,7 +2,7 @@
 
 It is kept here because later versions of terratorch dropped `scale_modules`, which the published weights need, and
 because its last convolution can be done exactly at a fraction of the cost (see `enlarge`). Neighbours: `model` puts it
-behind the encoder; `enlarge` holds the algebra.
+behind the encoder; `enlarge` holds the algebra; `frugal` does the same with less memory and time for inference on a CPU.
 
 Source: Xiao et al. (2018), Unified Perceptual Parsing for Scene Understanding; MMSegmentation's UPerHead.
 """
@@ -126,9 +126,20 @@ class UperNet(PyramidStages):
         weights = torch.split(self.fpn_bottleneck.conv.weight, finest.shape[1], dim=1)
         finest = finest.contiguous(memory_format=torch.channels_last)
         base = F.conv2d(finest, weights[0], self.fpn_bottleneck.conv.bias, padding=1)
+        return self.finish(base, coarser)
+
+    def finish(self, base: Tensor, coarser: list[Tensor], memory: Tensor | None = None) -> Tensor:
+        """What the last convolution adds for the three coarser levels, its norm and its ReLU.
+
+        Args:
+            base: (N, channels, H, W), the convolution over the finest level; overwritten where no gradient is recorded.
+            coarser: The other three, as `build_levels` gives them.
+            memory: See `add_convolved`.
+        """
+        weights = torch.split(self.fpn_bottleneck.conv.weight, base.shape[1], dim=1)
         rows = [self._taps(level.shape[2], base.shape[2], base) for level in coarser]
         columns = [self._taps(level.shape[3], base.shape[3], base) for level in coarser]
-        return self.fpn_bottleneck.finish(add_convolved(base, coarser, list(weights[1:]), rows, columns))
+        return self.fpn_bottleneck.finish(add_convolved(base, coarser, list(weights[1:]), rows, columns, memory))
 
     def forward_plain(self, levels: list[Tensor]) -> Tensor:
         """The decoder as published: enlarge, concatenate, convolve. For comparison."""
@@ -139,14 +150,19 @@ class UperNet(PyramidStages):
 
     def build_levels(self, levels: list[Tensor]) -> list[Tensor]:
         """All that comes before the last convolution: four maps of `channels` channels, finest first."""
-        if self.scale_modules:
-            levels = self.build_pyramid(levels)
-        laterals = [conv(level) for conv, level in zip(self.lateral_convs, levels[:-1], strict=True)]
-        laterals.append(self._pool(levels[-1]))
-        for i in range(3, 0, -1):
-            enlarged = self._enlarge(laterals[i], laterals[i - 1])
-            laterals[i - 1] = enlarged.add_(laterals[i - 1])
-        return [*(conv(x) for conv, x in zip(self.fpn_convs, laterals[:-1], strict=True)), laterals[-1]]
+        finest, *coarser = self.build_pyramid(levels) if self.scale_modules else levels
+        merged = self.merge(coarser)
+        lateral = self.lateral_convs[0](finest)
+        merged = [self._enlarge(merged[0], lateral).add_(lateral), *merged]
+        return [*(conv(x) for conv, x in zip(self.fpn_convs, merged[:-1], strict=True)), merged[-1]]
+
+    def merge(self, coarser: list[Tensor]) -> list[Tensor]:
+        """The three coarser maps of the pyramid, each with what the ones above it know: three maps of `channels` channels."""
+        merged = [self._pool(coarser[-1])]
+        for conv, level in zip(self.lateral_convs[:0:-1], coarser[-2::-1], strict=True):
+            lateral = conv(level)
+            merged.insert(0, self._enlarge(merged[0], lateral).add_(lateral))
+        return merged
 
     def _pool(self, top: Tensor) -> Tensor:
         pooled = [self._enlarge(stage(top), top) for stage in self.psp_modules]

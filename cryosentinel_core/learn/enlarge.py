@@ -8,6 +8,7 @@ same sum in another order (equal to rounding), with a fraction of the multiplica
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -61,7 +62,12 @@ def tap_matrices(size_in: int, size_out: int, *, align_corners: bool, dtype: tor
 
 
 def add_convolved(
-    base: Tensor, levels: list[Tensor], weights: list[Tensor], rows: list[Tensor], columns: list[Tensor]
+    base: Tensor,
+    levels: list[Tensor],
+    weights: list[Tensor],
+    rows: list[Tensor],
+    columns: list[Tensor],
+    memory: Tensor | None = None,
 ) -> Tensor:
     """`base + sum of conv2d(interpolate(level, (H, W), mode="bilinear"), weight, padding=1)`, without enlarging first.
 
@@ -71,6 +77,7 @@ def add_convolved(
         weights: For each level (O, C_l, 3, 3).
         rows: For each level (3, H, h_l) from `tap_matrices`, in the dtype and on the device of the level.
         columns: For each level (3, W, w_l).
+        memory: Flat, to be overwritten, so that none need be taken; used if no gradient is recorded and it is large enough.
 
     Returns:
         (N, O, H, W) in channels-last memory, differentiable in base, levels and weights.
@@ -82,7 +89,10 @@ def add_convolved(
     if torch.is_grad_enabled():
         widened = torch.cat([torch.bmm(first, second) for first, second in products])
     else:
-        widened = _multiply_into(base.new_empty(stacked.shape[1] * n, width, o), products)
+        shape = stacked.shape[1] * n, width, o
+        is_enough = memory is not None and memory.numel() >= math.prod(shape)
+        room = memory[: math.prod(shape)].view(shape) if memory is not None and is_enough else base.new_empty(shape)
+        widened = _multiply_into(room, products)
     add = torch.baddbmm if torch.is_grad_enabled() else torch.Tensor.baddbmm_
     out = add(flat, stacked.expand(n, -1, -1), widened.reshape(-1, n, width * o).transpose(0, 1))
     return out.reshape(n, height, width, o).permute(0, 3, 1, 2)

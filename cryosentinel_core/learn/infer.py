@@ -111,6 +111,7 @@ class NetworkSegmenter:
         network.eval().requires_grad_(False)
         fold_batch_norms(network)
         self.network = network.to(self.device)
+        self.network.use_frugal_decoder(wanted=self.device.type == "cpu" and precision != "bf16")
         self.precision: Literal["float32", "bf16"] = (
             choose_precision(self.network, self.device) if precision == "auto" else precision
         )
@@ -141,6 +142,7 @@ class NetworkSegmenter:
             return
         self._is_open = False
         if self.precision == "bf16":
+            self.network.use_frugal_decoder(wanted=False)
             store_in_bf16(self.network)
             if self.device.type == "cuda":  # the layout of tensor cores: else cuDNN turns each map there and back
                 self.network.to(memory_format=torch.channels_last)

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from cryosentinel_core.errors import CheckpointError, ModelError
 from cryosentinel_core.learn.decoder import ConvNorm, LearnedPyramid, PyramidStages, UperNet
+from cryosentinel_core.learn.frugal import FrugalDecoder
 from cryosentinel_core.learn.terramind import build_encoder
 from cryosentinel_core.model_spec import ModelSpec
 
@@ -66,6 +67,7 @@ class LakeNetwork(nn.Module):
         self.decoder = UperNet((c1, c2, c3, c4), spec.decoder_channels, scale_modules=spec.scale_modules)
         self.head = LogitHead(spec.decoder_channels)
         self.neck = nn.Sequential(SelectBlocks(spec.neck_indices), TokensToMaps(), pyramid)
+        self._frugal: FrugalDecoder | None = None
 
     def forward(self, chips: dict[str, Tensor]) -> Tensor:
         """Logits of water.
@@ -77,7 +79,18 @@ class LakeNetwork(nn.Module):
         Returns:
             (N, H, W) logits.
         """
-        return self.finish(self.decoder(self.encode(chips)), chips)
+        maps = self.encode(chips)
+        if self._frugal is not None and self._frugal.suits(maps):
+            return torch.cat([self.finish(decoded, chips) for decoded in self._frugal.decode(maps)])
+        return self.finish(self.decoder(maps), chips)
+
+    def use_frugal_decoder(self, *, wanted: bool = True) -> None:
+        """Decode image by image from now on where that suits, or no more; the weights must not change meanwhile.
+
+        Raises:
+            ModelError: If batch norms are not folded.
+        """
+        self._frugal = FrugalDecoder(self.decoder) if wanted else None
 
     def forward_plain(self, chips: dict[str, Tensor]) -> Tensor:
         """As `forward`, with the decoder's last convolution as published. For comparison."""

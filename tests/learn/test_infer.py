@@ -28,10 +28,10 @@ def weights() -> dict[str, torch.Tensor]:
     return make_random_weights(SPEC, seed=2)
 
 
-def make_segmenter(weights: dict[str, torch.Tensor], **settings: Any) -> NetworkSegmenter:
+def make_segmenter(weights: dict[str, torch.Tensor], spec: ModelSpec = SPEC, **settings: Any) -> NetworkSegmenter:
     defaults: dict[str, Any] = {"device": "cpu", "precision": "float32", "batch_size": 3, "tta": False, "threads": 1}
     return NetworkSegmenter(
-        load_network(SPEC, {key: value.clone() for key, value in weights.items()}),
+        load_network(spec, {key: value.clone() for key, value in weights.items()}),
         normalisation=PUBLISHED_NORMALISATION,
         name="tiny-00000000",
         sha256="0" * 64,
@@ -87,8 +87,10 @@ def test_stored_chips_are_left_as_they_are(weights: dict[str, torch.Tensor]) -> 
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_a_window_has_the_same_bits_in_any_company(weights: dict[str, torch.Tensor]) -> None:
-    segmenter = make_segmenter(weights, tta=True)
+@pytest.mark.parametrize("decoder_channels", [16, 128])  # the wider one is decoded frugally
+def test_a_window_has_the_same_bits_in_any_company(decoder_channels: int) -> None:
+    spec = replace(SPEC, decoder_channels=decoder_channels)
+    segmenter = make_segmenter(make_random_weights(spec, seed=2), spec, tta=True)
     batch = make_batch(5)
     whole = segmenter.segment(batch)
     assert whole.shape == (5, 224, 224)

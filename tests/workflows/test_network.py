@@ -33,7 +33,9 @@ pytestmark = pytest.mark.slow
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cryosentinel_core.io.model_files import write_random_checkpoint
 
-    return write_random_checkpoint(tmp_path_factory.mktemp("weights") / "tiny.ckpt", decoder_channels=32)
+    wide_enough_for_winograd = 128
+    path = tmp_path_factory.mktemp("weights") / "tiny.ckpt"
+    return write_random_checkpoint(path, decoder_channels=wide_enough_for_winograd)
 
 
 def run(catalogue: Path, root: Path, area: Area, weights: Path, **changes: object) -> PredictSummary:
