@@ -32,6 +32,7 @@ from rasterio.transform import Affine
 from reference import build_reference
 
 from cryosentinel_core.area import Area
+from cryosentinel_core.canvas import LogitCanvas
 from cryosentinel_core.io.area import load_area
 from cryosentinel_core.io.checkpoint_write import write_torch
 from cryosentinel_core.io.model_files import load_segmenter
@@ -49,7 +50,7 @@ from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.settings import FetchSettings
 from cryosentinel_core.simulate import SimulateSettings, simulate
 from cryosentinel_core.units import LOGIT_NODATA
-from cryosentinel_core.windows import LogitCanvas, cut_chips, encode_logits
+from cryosentinel_core.windows import cut_chips, encode_logits
 from cryosentinel_core.workflows.fetch import fetch
 
 YEARS = (2017, 2023)

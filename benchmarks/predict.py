@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from cryosentinel_core.arrays import HOST
+
 STRIDE = 112
 NO_TIME = 1e9
 CARD_RATE = 185.0
@@ -137,9 +139,9 @@ def run_reference(args: argparse.Namespace) -> dict[str, Any]:
 
 def run_ours(args: argparse.Namespace) -> dict[str, Any]:
     """Our segmenter over the same stride, window by window from the raster, blended as the corridor blends."""
+    from cryosentinel_core.canvas import LogitCanvas
     from cryosentinel_core.io.model_files import load_segmenter
     from cryosentinel_core.lattice import Grid
-    from cryosentinel_core.windows import LogitCanvas
 
     raster = make_raster(args.side)
     started = time.perf_counter()
@@ -217,6 +219,7 @@ class PretendedCard:
     window_px, halo_px, blended, batch_size = SIDE, 0, True, 32
     conditions: dict[str, Any] = {"device": "pretended", "precision": "float32"}
     peak_device_mib = None
+    arrays = HOST
 
     def __init__(self, rate: float) -> None:
         import torch  # not to be counted with the first batch
@@ -251,6 +254,8 @@ class PretendedCard:
             return self.logits[: len(staged)]
 
         return fetch
+
+    begin_on_device = begin
 
     def segment(self, batch: Any) -> np.ndarray:
         """(N, 224, 224) float32."""

@@ -6,7 +6,7 @@
 
 For each backbone and precision: ours by batch size, not compiled; ours compiled at the batch that was fastest; terratorch's model by
 batch size; how far ours is from the CPU in float32; and the whole engine over a stack on disk. At the fastest batch also what other
-settings of PyTorch would change (memory layout, cuDNN's search, CUDA graphs, autotuned kernels), so that they can be chosen by
+settings would change (memory layout, flips in one pass, cuDNN's search, CUDA graphs, autotuned kernels), so that they can be chosen by
 measurement. Every part runs in a process of its own and the file is written anew after each, so that a part that fails costs only
 itself: it stands in the file with its error. Weights are random and seeded: speed does not depend on them. `--device cpu` goes through
 the same lines without a card, to try the script.
@@ -244,10 +244,25 @@ def _compile_as(mode: str) -> Callable[[Any], None]:
     return compile_network
 
 
+def _fuse_flips(segmenter: Any) -> None:
+    """All four flips of a batch in one pass, of four times the size."""
+    import torch
+
+    from cryosentinel_core.learn.infer import FLIPS
+
+    def average(chips: dict[str, Any]) -> Any:
+        views = {name: torch.cat([x.flip(axes) for axes in FLIPS]) for name, x in chips.items()}
+        logits = segmenter._forward(views).float().chunk(len(FLIPS))
+        return sum(x.flip(axes) for x, axes in zip(logits, FLIPS, strict=True)) / len(FLIPS)
+
+    segmenter._average_flips = average
+
+
 VARIANTS: dict[str, Callable[[Any], None]] = {
     "as it is": lambda segmenter: None,
     "channels last": _store_as("channels_last"),
     "channels first": _store_as("contiguous_format"),
+    "flips in one pass": _fuse_flips,
     "cuDNN searches": _search_cudnn,
     "compiled, CUDA graphs": _compile_as("reduce-overhead"),
     "compiled, autotuned": _compile_as("max-autotune"),

@@ -159,7 +159,7 @@ predict_options = compose(
                  help="Of the network's arithmetic; auto takes bf16 where it is fast and costs next to nothing."),
     click.option("--batch-size", default="auto", show_default=True, metavar="auto or N", help="Windows per pass."),
     click.option("--compile", "compiling", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
-                 help="Compile the network first; auto does so for large jobs on a GPU."),
+                 help="Compile the network first; auto does so for large jobs on a GPU. On a CPU it is slower."),
     click.option("--min-area", type=click.FloatRange(0, min_open=True), default=5000.0, show_default=True, metavar="M2",
                  help="Smallest lake in the tables, m2."),
     click.option("--min-elevation", type=float, metavar="METRES", show_default="no limit",

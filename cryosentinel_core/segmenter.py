@@ -17,6 +17,7 @@ from cryosentinel_core.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
+    from cryosentinel_core.arrays import Arrays
     from cryosentinel_core.recipe import Recipe
 
 
@@ -167,6 +168,15 @@ class Engine(Protocol):
 
     def begin(self, staged: Any) -> Callable[[], NDArray[np.float32]]:
         """Start computing; the returned function waits for the logits (N, window_px, window_px) float32, finite."""
+        ...
+
+    @property
+    def arrays(self) -> Arrays:
+        """Where `begin_on_device` leaves logits, and sums of them are best kept."""
+        ...
+
+    def begin_on_device(self, staged: Any) -> Callable[[], Any]:
+        """As `begin`, the logits left in `arrays`."""
         ...
 
     def prepare_for(self, n_windows: int) -> None:

@@ -1,14 +1,7 @@
-"""Windows on the lattice: cut chips from a stack, blend logits back.
+"""Windows on the lattice: cut chips from a stack, store logits.
 
-A window's address and content depend on the lattice alone. Overlapping logits are averaged with Gaussian weights (sigma = a
-quarter of the window, peak 1; the published inference), added window after window in lattice order so that the floating-point
-sum is the same however the work is cut. Where windows come with the variance of their members, that is blended alike:
-
-    mean = sum(g m) / sum(g)        spread^2 = sum(g (v + m^2)) / sum(g) - mean^2        over the windows of a pixel
-
-with g a window's weight there, m and v mean and population variance of its members. So the spread is the standard deviation over
-all members of all windows, and also holds what overlapping windows disagree about. Neighbours: `segmenter` says what a chip holds;
-the predict workflow feeds both.
+A window's address and content depend on the lattice alone. Neighbours: `segmenter` says what a chip holds; `canvas` blends the logits
+of windows; the predict workflow feeds both.
 """
 
 from __future__ import annotations
@@ -23,15 +16,7 @@ from cryosentinel_core.errors import InputError
 from cryosentinel_core.lattice import Grid
 from cryosentinel_core.scene import Stack
 from cryosentinel_core.segmenter import ChipBatch
-from cryosentinel_core.units import CELL_PX, LOGIT_CLIP, LOGIT_NODATA, LOGIT_STEP, SPREAD_NODATA, SPREAD_STEP
-
-
-def gaussian_weights(size_px: int = CELL_PX) -> NDArray[np.float32]:
-    """(size, size) float32 weights: a Gaussian of sigma = size / 4 about the window's centre, peak 1."""
-    offset = np.arange(size_px, dtype=np.float64) - (size_px - 1) / 2.0
-    line = np.exp(-0.5 * (offset / (size_px / 4.0)) ** 2)
-    weights = np.outer(line, line)
-    return np.asarray(weights / weights.max(), dtype=np.float32)
+from cryosentinel_core.units import LOGIT_CLIP, LOGIT_NODATA, LOGIT_STEP, SPREAD_NODATA, SPREAD_STEP
 
 
 def window_grid(epsg: int, address: tuple[int, int], size_px: int, halo_px: int = 0) -> Grid:
@@ -231,91 +216,6 @@ def pad_halo(batch: ChipBatch, halo_px: int) -> ChipBatch:
         water=pad(batch.water, np.nan),  # type: ignore[arg-type]
         addresses=batch.addresses,
     )
-
-
-class LogitCanvas:
-    """Adds windows of logits in lattice order and gives their weighted mean, and their spread where asked for.
-
-    The spread is added up as squared distances from the mean so far, which is the module's formula without its difference of large
-    numbers. The mean is the same bits with and without it.
-
-    Source: West (1979), Updating mean and variance estimates: an improved method, Communications of the ACM 22(9), 532-535.
-
-    Args:
-        grid: Pixels wanted; windows may reach over its edge.
-        size_px: Side of a window.
-        blended: True for Gaussian weights; False where windows do not overlap.
-        with_spread: True if windows come with their members' variance.
-    """
-
-    def __init__(self, grid: Grid, size_px: int, *, blended: bool, with_spread: bool = False) -> None:
-        self.grid = grid
-        self._size_px = size_px
-        self._weights = gaussian_weights(size_px) if blended else np.ones((size_px, size_px), dtype=np.float32)
-        self._sum = np.zeros(grid.shape, dtype=np.float32)
-        self._weight = np.zeros(grid.shape, dtype=np.float32)
-        self._squares = np.zeros(grid.shape, dtype=np.float32) if with_spread else None
-        self._last: tuple[int, int] | None = None
-
-    def add(
-        self, address: tuple[int, int], logits: NDArray[np.float32], variance: NDArray[np.float32] | None = None
-    ) -> None:
-        """Add one window.
-
-        Args:
-            address: Lattice (row, col) of its upper left pixel.
-            logits: (size, size) float32, mean over the members.
-            variance: (size, size) float32, population variance over the members; must be there if the spread is asked for.
-
-        Raises:
-            InputError: If windows do not come in lattice order, on which the bits of the sum depend.
-        """
-        if self._last is not None and address <= self._last:
-            raise InputError(f"window {address} after {self._last}: windows are added in lattice order")
-        self._last = address
-        window = window_grid(self.grid.epsg, address, self._size_px)
-        shared = window.intersection(self.grid)
-        if shared is None:
-            return
-        inside, outside = shared.slices_in(window), shared.slices_in(self.grid)
-        weights = self._weights[inside]
-        if self._squares is not None:
-            if variance is None:
-                raise InputError(f"window {address} comes without the variance of its members")
-            self._squares[outside] += weights * variance[inside] + self._squares_between(
-                logits[inside], weights, self._sum[outside], self._weight[outside]
-            )
-        self._sum[outside] += logits[inside] * weights
-        self._weight[outside] += weights
-
-    @staticmethod
-    def _squares_between(
-        logits: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        total: NDArray[np.float32],
-        weight: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """What a window adds to the weighted squares by lying off the mean of those before it; 0 where it is the first."""
-        before = np.divide(total, weight, out=logits.astype(np.float32), where=weight > 0)
-        return np.asarray(weights * weight / (weights + weight) * (logits - before) ** 2, dtype=np.float32)
-
-    def spread(self) -> NDArray[np.float32]:
-        """(height, width) float32 standard deviation of the logits over members and windows; NaN where no window came.
-
-        Raises:
-            InputError: If it was not asked for.
-        """
-        if self._squares is None:
-            raise InputError("this canvas was made without a spread")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self._weight > 0, np.sqrt(self._squares / self._weight), np.float32(np.nan)).astype(
-                np.float32
-            )
-
-    def mean(self) -> NDArray[np.float32]:
-        """(height, width) float32 logits; NaN where no window came."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self._weight > 0, self._sum / self._weight, np.float32(np.nan)).astype(np.float32)
 
 
 def encode_logits(logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.int16]:

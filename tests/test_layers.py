@@ -12,7 +12,20 @@ CORE = ROOT / "cryosentinel_core"
 LAYERS: dict[str, int] = {
     **dict.fromkeys(["errors", "units", "reporter"], 0),
     **dict.fromkeys(
-        ["lattice", "bands", "season", "scene", "lake", "segmenter", "recipe", "provenance", "settings", "regions"], 1
+        [
+            "lattice",
+            "bands",
+            "season",
+            "scene",
+            "lake",
+            "segmenter",
+            "recipe",
+            "provenance",
+            "settings",
+            "regions",
+            "arrays",
+        ],
+        1,
     ),
     **dict.fromkeys(["model_spec"], 1),
     **dict.fromkeys(["io", "simulate"], 3),

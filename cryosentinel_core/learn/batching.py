@@ -7,7 +7,8 @@ on the machine, and matrix products of one window already fill the cores. On a G
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import torch
@@ -28,6 +29,9 @@ SHARE_OF_JOB: Final = 16
 
 LEAST_GAIN: Final = 1.03
 """A larger batch takes more memory, and is kept only if it is faster by this factor."""
+
+SUMS_MIB: Final = 512
+"""Memory of a GPU that is left free for sums: three tiles of ten cells, with the spread, and the windows kept for others."""
 
 
 def largest_batch(n_windows: int) -> int:
@@ -67,6 +71,19 @@ def find_batch_size(rate_of: Callable[[int], float], most: int) -> int:
         if size >= most:
             return best
         size = min(2 * size, most)
+
+
+@contextmanager
+def keep_free(mib: int, device: torch.device) -> Iterator[None]:
+    """Hold some memory of a GPU for a while, so that it is free afterwards; all that is left, where there is less."""
+    held: torch.Tensor | None = None
+    if device.type == "cuda":
+        with suppress(torch.cuda.OutOfMemoryError):
+            held = torch.empty(mib * 2**20, dtype=torch.uint8, device=device)
+    try:
+        yield
+    finally:
+        del held
 
 
 def no_room() -> ModelError:

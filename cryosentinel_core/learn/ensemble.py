@@ -12,8 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
+import torch
 
+from cryosentinel_core.arrays import Arrays
 from cryosentinel_core.errors import ModelError
+from cryosentinel_core.learn.answers import Answer, pool_logits
 from cryosentinel_core.learn.infer import NetworkSegmenter
 from cryosentinel_core.learn.staging import StagedChips
 from cryosentinel_core.segmenter import ChipBatch
@@ -171,31 +174,32 @@ class EnsembleSegmenter:
         return self._networks[0].stage(batch)
 
     def begin(self, staged: StagedChips) -> Callable[[], NDArray[np.float32]]:
-        """Start computing, network after network; the returned function waits for all and averages them."""
-        coming = [network.begin(staged) for network in self._networks]
+        """Start computing, network after network; the returned function waits for their average."""
+        answer = self._compute(staged)
+        with self._networks[0].on_device():
+            return answer.fetch()
+
+    def begin_on_device(self, staged: StagedChips) -> Callable[[], Any]:
+        """As `begin`, the logits left for a canvas that keeps its sums in `arrays`."""
+        return self._networks[0].leave(self._compute(staged))
+
+    def _compute(self, staged: StagedChips) -> Answer:
+        """The average of all networks' logits."""
+        answers = [network.compute(staged) for network in self._networks]
         self._align()
-        return lambda: pool_answers([answer() for answer in coming], has_spread=self.has_spread)
+        with torch.inference_mode():
+            logits = pool_logits([answer.logits for answer in answers], has_spread=self.has_spread)
+        return Answer(logits, tuple(broken for answer in answers for broken in answer.broken))
+
+    @property
+    def arrays(self) -> Arrays:
+        """As of one network."""
+        return self._networks[0].arrays
 
     def _align(self) -> None:
         """One batch size for all: a network whose own is larger would only pad."""
         for network in self._networks:
             network.limit_batch(self.batch_size)
-
-
-def pool_answers(answers: Sequence[NDArray[np.float32]], *, has_spread: bool) -> NDArray[np.float32]:
-    """The answer of all networks from each one's, added in their order.
-
-    Args:
-        answers: (N, H, W) float32 mean logits each; with the spread (N, 2, H, W), mean and population variance.
-        has_spread: Which of the two.
-    """
-    means = [answer[:, 0] if has_spread else answer for answer in answers]
-    mean = sum(means[1:], start=means[0]) / np.float32(len(answers))
-    if not has_spread:
-        return np.asarray(mean, dtype=np.float32)
-    squares = [answer[:, 1] + (own - mean) ** 2 for answer, own in zip(answers, means, strict=True)]
-    variance = sum(squares[1:], start=squares[0]) / np.float32(len(answers))
-    return np.stack([mean, variance], axis=1).astype(np.float32)
 
 
 def check_alike(networks: Sequence[NetworkSegmenter]) -> None:

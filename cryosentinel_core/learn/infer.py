@@ -10,15 +10,25 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cryosentinel_core.errors import ModelError, NonFiniteOutput
-from cryosentinel_core.learn.batching import CPU_BATCH, FIRST_BATCH, find_batch_size, largest_batch, no_room
+from cryosentinel_core.arrays import HOST, Arrays
+from cryosentinel_core.errors import ModelError
+from cryosentinel_core.learn.answers import Answer, DeviceArrays, put_in_order
+from cryosentinel_core.learn.batching import (
+    CPU_BATCH,
+    FIRST_BATCH,
+    SUMS_MIB,
+    find_batch_size,
+    keep_free,
+    largest_batch,
+    no_room,
+)
 from cryosentinel_core.learn.compiling import Compiling, pays_to_compile
 from cryosentinel_core.learn.devices import choose_device
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
@@ -247,7 +257,8 @@ class NetworkSegmenter:
         if self.is_compiled:
             return
         if self._finds_batch and self._tried_to < most and (self._tried_to in (0, self._batch_size)):
-            self._batch_size, self._tried_to = find_batch_size(self._measure_rate, most), most
+            with keep_free(SUMS_MIB, self.device):
+                self._batch_size, self._tried_to = find_batch_size(self._measure_rate, most), most
 
     def settle_compiling(self, n_windows: int) -> None:
         """The compiling part of `prepare_for`, for the batch size as it is."""
@@ -336,6 +347,16 @@ class NetworkSegmenter:
         """The batch on its way to the device, in pinned memory if that is a GPU; for any thread."""
         return stage_chips(batch, self.device)
 
+    def compute(self, staged: StagedChips) -> Answer:
+        """The logits on the device; on a GPU they are queued, and this returns while it still computes.
+
+        Args:
+            staged: From `stage`.
+        """
+        with self._settings():
+            parts = [(rows, self._run(chips)) for rows, chips in self._groups(staged)]
+            return Answer.of(self.name, put_in_order(parts))
+
     def begin(self, staged: StagedChips) -> Callable[[], NDArray[np.float32]]:
         """Start computing, as `segment`; on a GPU this returns while it still computes.
 
@@ -345,29 +366,42 @@ class NetworkSegmenter:
         Returns:
             A function that waits for the logits and raises what `segment` raises.
         """
-        with self._settings():
-            parts = [(rows, self._send_back(self._run(chips))) for rows, chips in self._groups(staged)]
-            if self.device.type == "cuda":
-                make_event: Callable[[], Any] = torch.cuda.Event
-                arrived = make_event()
-                arrived.record()
-                return lambda: self._collect(len(staged), parts, arrived.synchronize)
-            return lambda: self._collect(len(staged), parts, lambda: None)
+        answer = self.compute(staged)
+        with self.on_device():
+            return answer.fetch()
 
-    def _collect(
-        self, n: int, parts: list[tuple[NDArray[np.int64], Tensor]], wait: Callable[[], None]
-    ) -> NDArray[np.float32]:
-        """All rows' logits once they are here, checked."""
-        wait()
-        logits = np.empty((n, *((2,) if self._has_spread else ()), CELL_PX, CELL_PX), dtype=np.float32)
-        for rows, part in parts:
-            logits[rows] = part.numpy()
-        if not np.isfinite(logits).all():
-            raise NonFiniteOutput(
-                f"{self.name} returned {int((~np.isfinite(logits)).sum())} values that are not finite",
-                "try --precision float32; if it stays, the weights are at fault",
-            )
-        return logits
+    def begin_on_device(self, staged: StagedChips) -> Callable[[], Any]:
+        """As `begin`, the logits left for a canvas that keeps its sums in `arrays`."""
+        return self.leave(self.compute(staged))
+
+    def leave(self, answer: Answer) -> Callable[[], Any]:
+        """An answer for a canvas that keeps its sums in `arrays`: on a GPU as it is, else fetched."""
+        with self.on_device():
+            return answer.hold() if self.device.type == "cuda" else answer.fetch()
+
+    @property
+    def arrays(self) -> Arrays:
+        """The GPU's memory, or the host's."""
+        return DeviceArrays(self.device, self.with_room) if self.device.type == "cuda" else HOST
+
+    def with_room(self, take: Callable[[], Tensor]) -> Tensor:
+        """Call something that takes memory of a GPU; where that does not suffice, halve the batch and try again.
+
+        Raises:
+            ModelError: If it does not suffice for single windows.
+        """
+        while True:
+            try:
+                return take()
+            except torch.cuda.OutOfMemoryError as error:
+                if self._batch_size == 1:
+                    raise no_room() from error
+                self._batch_size //= 2
+                torch.cuda.empty_cache()
+
+    def on_device(self) -> AbstractContextManager[None]:
+        """PyTorch's current device for the time of a call, where that is a GPU."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     def _groups(self, staged: StagedChips) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
         """Chips with radar, then chips without, each with their rows in the batch."""
@@ -387,27 +421,15 @@ class NetworkSegmenter:
         """Logits (N, [2,] H, W) float32 on the device, batch after batch; a batch is halved where memory does not suffice."""
         n = chips["S2L2A"].shape[0]
         done: list[Tensor] = []
-        start = 0
-        while start < n:
-            stop = min(start + self._batch_size, n)
-            part = {name: pad_batch(x[start:stop], self._batch_size) for name, x in chips.items()}
-            try:
-                done.append(self._average_flips(part)[: stop - start])
-            except torch.cuda.OutOfMemoryError as error:
-                if self._batch_size == 1:
-                    raise no_room() from error
-                self._batch_size = self._batch_size // 2
-                torch.cuda.empty_cache()
-                continue
-            start = stop
+        while (start := sum(map(len, done))) < n:
+            done.append(self.with_room(lambda: self._run_batch(chips, start)))
         return torch.cat(done) if len(done) > 1 else done[0]
 
-    def _send_back(self, logits: Tensor) -> Tensor:
-        """Logits in host memory; from a GPU they are under way until the event after them."""
-        if self.device.type != "cuda":
-            return logits
-        host = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
-        return host.copy_(logits, non_blocking=True)
+    def _run_batch(self, chips: dict[str, Tensor], start: int) -> Tensor:
+        """Logits of the batch that begins at a row."""
+        stop = min(start + self._batch_size, chips["S2L2A"].shape[0])
+        part = {name: pad_batch(x[start:stop], self._batch_size) for name, x in chips.items()}
+        return self._average_flips(part)[: stop - start]
 
     def _average_flips(self, chips: dict[str, Tensor]) -> Tensor:
         """Mean logits (N, H, W) float32 over the four flips, or of the identity alone; (N, 2, H, W) with their variance."""
@@ -436,8 +458,7 @@ class NetworkSegmenter:
         before = torch.get_num_threads()
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode())
-            if self.device.type == "cuda":
-                stack.enter_context(torch.cuda.device(self.device))
+            stack.enter_context(self.on_device())
             if self.device.type == "cuda" and self.precision == "float32":
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             stack.enter_context(exact_matmul())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosentinel_core.arrays import HOST, Arrays
 from cryosentinel_core.segmenter import ChipBatch, Engine, Segmenter
 from cryosentinel_core.windows import pad_batch
 
@@ -40,3 +41,13 @@ def begin_batch(segmenter: Segmenter, staged: Any) -> Callable[[], NDArray[np.fl
         return segmenter.begin(staged)
     logits = segmenter.segment(staged)
     return lambda: logits
+
+
+def begin_for_sums(segmenter: Segmenter, staged: Any) -> Callable[[], Any]:
+    """As `begin_batch`, the logits left where `arrays_of` keeps sums of them."""
+    return segmenter.begin_on_device(staged) if isinstance(segmenter, Engine) else begin_batch(segmenter, staged)
+
+
+def arrays_of(segmenter: Segmenter) -> Arrays:
+    """Where sums of a segmenter's logits are kept."""
+    return segmenter.arrays if isinstance(segmenter, Engine) else HOST

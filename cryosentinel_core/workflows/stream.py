@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosentinel_core.canvas import LogitCanvas
 from cryosentinel_core.io.stack import read_stack
 from cryosentinel_core.lattice import Grid, hull_of_cells, mask_of_cells
 from cryosentinel_core.scene import Stack
@@ -26,14 +27,13 @@ from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.units import CELL_PX
 from cryosentinel_core.windows import (
     BatchFilling,
-    LogitCanvas,
     encode_logits,
     encode_spread,
     hull_of_windows,
     window_grid,
 )
 from cryosentinel_core.workflows.ahead import ahead
-from cryosentinel_core.workflows.batches import begin_batch, stage_batch
+from cryosentinel_core.workflows.batches import arrays_of, begin_for_sums, stage_batch
 from cryosentinel_core.workflows.sharing import Address, Asked, Ground, Handed, SharingPlan, WindowKey
 
 STRIP_PX: Final = 5 * CELL_PX
@@ -60,7 +60,7 @@ class TileSum:
         self.number, self.ground = number, ground
         self.hull = hull_of_cells(ground.cells)
         self.counts = {"n_windows": 0, **{f"n_{reason}": 0 for reason in SKIPPED_BECAUSE}}
-        self._size_px, self._blended, self._has_spread = segmenter.window_px, segmenter.blended, has_spread(segmenter)
+        self._segmenter, self._has_spread = segmenter, has_spread(segmenter)
         self._valid = np.zeros(self.hull.shape, dtype=bool)
         self._canvas: LogitCanvas | None = None
 
@@ -74,10 +74,17 @@ class TileSum:
         if shared is not None:
             self._valid[shared.slices_in(self.hull)] |= stack.valid[shared.slices_in(stack.grid)]
 
-    def add(self, address: Address, logits: NDArray[np.float32]) -> None:
+    def add(self, address: Address, logits: Any) -> None:
         """Add one window's logits, (H, W) or, with the members' variance, (2, H, W); windows come in lattice order."""
         if self._canvas is None:
-            self._canvas = LogitCanvas(self.hull, self._size_px, blended=self._blended, with_spread=self._has_spread)
+            segmenter = self._segmenter
+            self._canvas = LogitCanvas(
+                self.hull,
+                segmenter.window_px,
+                blended=segmenter.blended,
+                with_spread=self._has_spread,
+                arrays=arrays_of(segmenter),
+            )
         if self._has_spread:
             self._canvas.add(address, logits[0], logits[1])
         else:
@@ -147,7 +154,8 @@ class TileStream:
         self._segmenter, self._stride, self._watch = segmenter, stride, watch
         self._heard: Heard = heard or (lambda n_windows: None)
         self._reasons: Handed[str | None] = Handed()
-        self._logits: Handed[NDArray[np.float32]] = Handed()
+        self._logits: Handed[Any] = Handed()
+        self._arrays = arrays_of(segmenter)
         self._spare: list[BatchFilling] = []
         self.n_computed = 0
 
@@ -158,7 +166,7 @@ class TileStream:
             RasterError: If the stack is damaged.
             ModelError: If the network fails.
         """
-        late: tuple[_Batch, Callable[[], NDArray[np.float32]]] | None = None
+        late: tuple[_Batch, Callable[[], Any]] | None = None
         with (
             closing(ahead(self._read(grounds), "read")) as strips,
             closing(ahead(self._cut(strips), "cut")) as batches,
@@ -260,14 +268,14 @@ class TileStream:
         with self._watch.stage("cut"):
             return stage_batch(self._segmenter, filling.finish())
 
-    def _begin(self, chips: Any) -> Callable[[], NDArray[np.float32]]:
+    def _begin(self, chips: Any) -> Callable[[], Any]:
         """Start a batch; its logits when called."""
         if chips is None:
             return lambda: np.empty((0, 0, 0), dtype=np.float32)
         with self._watch.stage("network"):
-            return begin_batch(self._segmenter, chips)
+            return begin_for_sums(self._segmenter, chips)
 
-    def _add(self, batch: _Batch, coming: Callable[[], NDArray[np.float32]]) -> Iterator[TileSum]:
+    def _add(self, batch: _Batch, coming: Callable[[], Any]) -> Iterator[TileSum]:
         """Add a batch's windows; the tiles that this completes."""
         with self._watch.stage("network"):
             logits = coming()
@@ -280,7 +288,7 @@ class TileStream:
                     window = logits[place.row]
                     self.n_computed += 1
                     if place.asked.n_later:
-                        self._logits.put(key, window.copy(), place.asked.n_later)
+                        self._logits.put(key, self._arrays.copy(window), place.asked.n_later)
                 place.tile.add(place.asked.address, window)
         if batch.memory is not None:
             self._spare.append(batch.memory)

@@ -12,7 +12,7 @@ import torch
 from test_infer import SPEC, make_batch, take
 
 from cryosentinel_core.errors import ModelError
-from cryosentinel_core.learn.ensemble import EnsembleSegmenter, pool_answers
+from cryosentinel_core.learn.ensemble import EnsembleSegmenter
 from cryosentinel_core.learn.infer import NetworkSegmenter
 from cryosentinel_core.learn.model import load_network
 from cryosentinel_core.learn.synthetic import make_random_weights
@@ -44,21 +44,6 @@ def make(weights: dict[str, torch.Tensor], name: str, spec: ModelSpec = SPEC, **
         sha256=name * 64,
         **{**defaults, **settings},
     )
-
-
-def test_pooling_by_counting() -> None:
-    """Members 1 and 3 of one network, 5 and 7 of the other: mean 4, variance 5."""
-    first, second = (np.full((1, 2, 1, 1), value, dtype=np.float32) for value in (2, 6))
-    first[:, 1] = second[:, 1] = 1
-    assert pool_answers([first, second], has_spread=True).ravel().tolist() == [4, 5]
-    assert pool_answers([first[:, 0], second[:, 0]], has_spread=False).ravel().tolist() == [4]
-    rng = np.random.default_rng(0)
-    members = rng.normal(3, 2, (3, 4, 5, 6, 6))  # (models, flips, N, H, W)
-    answers = [np.stack([own.mean(axis=0), own.var(axis=0)], axis=1).astype(np.float32) for own in members]
-    pooled = pool_answers(answers, has_spread=True)
-    assert pooled.dtype == np.float32
-    np.testing.assert_allclose(pooled[:, 0], members.mean(axis=(0, 1)), rtol=1e-5)
-    np.testing.assert_allclose(pooled[:, 1], members.var(axis=(0, 1)), rtol=1e-4)
 
 
 def test_logits_are_averaged_and_models_spread(weights: list[dict[str, torch.Tensor]]) -> None:

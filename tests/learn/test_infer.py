@@ -29,12 +29,13 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 def make_segmenter(weights: dict[str, torch.Tensor], spec: ModelSpec = SPEC, **settings: Any) -> NetworkSegmenter:
-    defaults: dict[str, Any] = {"device": "cpu", "precision": "float32", "batch_size": 3, "tta": False, "threads": 1}
+    defaults: dict[str, Any] = {
+        "device": "cpu", "precision": "float32", "batch_size": 3, "tta": False, "threads": 1, "sha256": "0" * 64
+    }  # fmt: skip
     return NetworkSegmenter(
         load_network(spec, {key: value.clone() for key, value in weights.items()}),
         normalisation=PUBLISHED_NORMALISATION,
         name="tiny-00000000",
-        sha256="0" * 64,
         recipe=PUBLISHED_RECIPE,
         **{**defaults, **settings},
     )

@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from made_stack import EPSG, FakeNetwork, cells_of, make_jobs, write_made_stack
 
+from cryosentinel_core.arrays import HOST, Arrays
+from cryosentinel_core.canvas import LogitCanvas
 from cryosentinel_core.errors import ModelError, OutputWrite, RasterError
 from cryosentinel_core.io.mosaic import read_part
 from cryosentinel_core.io.stack import read_stack
 from cryosentinel_core.lattice import Cell, hull_of_cells, mask_of_cells, windows_touching
+from cryosentinel_core.learn.answers import DeviceArrays
 from cryosentinel_core.segmenter import ChipBatch, Engine
 from cryosentinel_core.stopwatch import Stopwatch
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.windows import (
     BatchFilling,
-    LogitCanvas,
     cut_chips,
     encode_logits,
     hull_of_windows,
@@ -44,6 +47,7 @@ class Stepwise(FakeNetwork):
 
     conditions: dict[str, Any] = {"device": "fake"}
     peak_device_mib = 7.0
+    arrays: Arrays = HOST
 
     def prepare_for(self, n_windows: int) -> None:
         self.prepared.append(n_windows)
@@ -66,6 +70,25 @@ class Stepwise(FakeNetwork):
             return logits
 
         return fetch
+
+    def begin_on_device(self, staged: ChipBatch) -> Callable[[], Any]:
+        return self.begin(staged)
+
+
+class OnDevice(Stepwise):
+    """One whose logits stay in tensors, which are gone once the batch after the next has begun."""
+
+    def __init__(self, batch_size: int = 3) -> None:
+        super().__init__(batch_size)
+        self.arrays = DeviceArrays(torch.device("cpu"), lambda take: take())
+        self.held: list[torch.Tensor] = []
+
+    def begin_on_device(self, staged: ChipBatch) -> Callable[[], Any]:
+        kept = torch.from_numpy(self.begin(staged)()).clone()
+        self.held.append(kept)
+        if len(self.held) > 2:
+            self.held.pop(0).fill_(torch.nan)
+        return lambda: kept
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +116,11 @@ def one_by_one(stack: Path, cells: list[Cell], stride: int) -> np.ndarray:
     return encode_logits(canvas.mean(), inner & mask_of_cells(cells, hull))
 
 
-@pytest.mark.parametrize("kind", [FakeNetwork, Stepwise])
+@pytest.mark.parametrize("kind", [FakeNetwork, Stepwise, OnDevice])
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 1000])
 def test_the_same_as_window_after_window(stack: Path, kind: type[FakeNetwork], batch_size: int) -> None:
     fake = kind(batch_size)
-    assert isinstance(fake, Engine) == (kind is Stepwise)
+    assert isinstance(fake, Engine) == issubclass(kind, Stepwise)
     logits, counts = segment_cells(stack, 2, tuple(WANTED), fake, 112)
     np.testing.assert_array_equal(logits, one_by_one(stack, WANTED, 112))
     assert (logits != LOGIT_NODATA).mean() > 0.5
@@ -105,8 +128,9 @@ def test_the_same_as_window_after_window(stack: Path, kind: type[FakeNetwork], b
     assert counts["n_unobserved"] > 0
 
 
-def test_batches_are_full_across_strips_and_tiles(stack: Path) -> None:
-    fake = Stepwise(4)
+@pytest.mark.parametrize("kind", [Stepwise, OnDevice])
+def test_batches_are_full_across_strips_and_tiles(stack: Path, kind: type[Stepwise]) -> None:
+    fake = kind(4)
     grounds = [Ground(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
     heard: list[int] = []
     stream = TileStream(fake, 112, Stopwatch(), heard.append)
