@@ -161,7 +161,7 @@ def _time_ours(args: argparse.Namespace, batch: int, compiling: Any) -> dict[str
     chips = common.make_batch(raster, [((7 * i) % common.SIDE, (11 * i) % common.SIDE) for i in range(batch)])
     row = time_windows(lambda: segmenter.segment(chips), batch, args.device, args.rounds)
     if segmenter.batch_size < batch:
-        return {"batch": batch, "compiled": segmenter.is_compiled, "error": "does not fit the memory"}
+        return {"batch": batch, "compiled": segmenter.passes.is_compiled, "error": "does not fit the memory"}
     # The same in steps, as the engine does it: the next batch starts before the last one's logits are fetched.
     staged = segmenter.stage(chips)
 
@@ -176,8 +176,8 @@ def _time_ours(args: argparse.Namespace, batch: int, compiling: Any) -> dict[str
     steps = time_windows(overlapped, batch * (args.rounds + 1), args.device, 1)
     found = segmenter.segment(common.make_batch(raster, [(0, 0)]))[0]
     row |= {
-        "compiled": segmenter.is_compiled,
-        "compile_seconds": prepared if segmenter.is_compiled else None,
+        "compiled": segmenter.passes.is_compiled,
+        "compile_seconds": prepared if segmenter.passes.is_compiled else None,
         "windows_per_second_overlapped": steps["windows_per_second"],
         "against_cpu_float32": common.compare(found, np.load(args.exact)),
     }
@@ -239,7 +239,7 @@ def _compile_as(mode: str) -> Callable[[Any], None]:
     def compile_network(segmenter: Any) -> None:
         import torch
 
-        segmenter._call = torch.compile(segmenter.network, dynamic=False, mode=mode)
+        segmenter.passes._call = torch.compile(segmenter.network, dynamic=False, mode=mode)
 
     return compile_network
 
@@ -248,14 +248,14 @@ def _fuse_flips(segmenter: Any) -> None:
     """All four flips of a batch in one pass, of four times the size."""
     import torch
 
-    from cryosentinel_core.learn.infer import FLIPS
+    from cryosentinel_core.learn.passes import FLIPS
 
     def average(chips: dict[str, Any]) -> Any:
         views = {name: torch.cat([x.flip(axes) for axes in FLIPS]) for name, x in chips.items()}
-        logits = segmenter._forward(views).float().chunk(len(FLIPS))
+        logits = segmenter.passes._forward(views).float().chunk(len(FLIPS))
         return sum(x.flip(axes) for x, axes in zip(logits, FLIPS, strict=True)) / len(FLIPS)
 
-    segmenter._average_flips = average
+    segmenter.passes._average_flips = average
 
 
 VARIANTS: dict[str, Callable[[Any], None]] = {

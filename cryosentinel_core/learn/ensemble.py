@@ -146,10 +146,10 @@ class EnsembleSegmenter:
         """
         self.close_precision()
         for network in self._networks:
-            network.settle_batch(n_windows)
+            network.passes.settle_batch(n_windows)
         self._align()
         for network in self._networks:
-            network.settle_compiling(n_windows)
+            network.passes.settle_compiling(n_windows)
 
     def segment(self, batch: ChipBatch) -> NDArray[np.float32]:
         """Mean logits of water for each window, as of one network.
@@ -176,7 +176,7 @@ class EnsembleSegmenter:
     def begin(self, staged: StagedChips) -> Callable[[], NDArray[np.float32]]:
         """Start computing, network after network; the returned function waits for their average."""
         answer = self._compute(staged)
-        with self._networks[0].on_device():
+        with self._networks[0].passes.on_device():
             return answer.fetch()
 
     def begin_on_device(self, staged: StagedChips) -> Callable[[], Any]:
@@ -199,7 +199,7 @@ class EnsembleSegmenter:
     def _align(self) -> None:
         """One batch size for all: a network whose own is larger would only pad."""
         for network in self._networks:
-            network.limit_batch(self.batch_size)
+            network.passes.limit_batch(self.batch_size)
 
 
 def check_alike(networks: Sequence[NetworkSegmenter]) -> None:

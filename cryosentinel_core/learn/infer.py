@@ -1,16 +1,14 @@
 """A network as a segmenter: stored chips in, finite logits out.
 
-Standardising, flips, batches, precision and devices are settled here; windows, blending and files are not. Neighbours:
-`model` is the network; `segmenter` says what the corridor expects; `io.model_files` builds one from a file.
+Names, digests, devices and which precision are settled here; windows, blending and files are not. Neighbours: `passes` runs the
+network; `segmenter` says what the corridor expects; `io.model_files` builds one from a file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -20,26 +18,12 @@ from torch import Tensor
 from cryosentinel_core.arrays import HOST, Arrays
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.answers import Answer, DeviceArrays, put_in_order
-from cryosentinel_core.learn.batching import (
-    CPU_BATCH,
-    FIRST_BATCH,
-    SUMS_MIB,
-    find_batch_size,
-    keep_free,
-    largest_batch,
-    no_room,
-)
-from cryosentinel_core.learn.compiling import Compiling, pays_to_compile
+from cryosentinel_core.learn.batching import CPU_BATCH
+from cryosentinel_core.learn.compiling import Compiling
 from cryosentinel_core.learn.devices import choose_device
 from cryosentinel_core.learn.model import LakeNetwork, fold_batch_norms
-from cryosentinel_core.learn.precision import (
-    Precision,
-    bf16_error,
-    choose_precision,
-    exact_matmul,
-    make_probe,
-    store_in_bf16,
-)
+from cryosentinel_core.learn.passes import FLIPS, Passes
+from cryosentinel_core.learn.precision import Precision, bf16_error, choose_precision, store_in_bf16
 from cryosentinel_core.learn.staging import StagedChips, allocate, stage_chips, standardise
 from cryosentinel_core.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX
@@ -49,9 +33,6 @@ if TYPE_CHECKING:
 
     from cryosentinel_core.model_spec import Normalisation
     from cryosentinel_core.recipe import Recipe
-
-FLIPS: Final[tuple[tuple[int, ...], ...]] = ((), (-1,), (-2,), (-2, -1))
-"""Axes reversed in each of the four views: identity, horizontal, vertical, both."""
 
 _FINGERPRINT_VERSION: Final = 1
 """Raised whenever the arithmetic here changes what comes out."""
@@ -106,8 +87,6 @@ class NetworkSegmenter:
         compiling: Compiling = "off",
         spread: bool = False,
     ) -> None:
-        if (batch_size is not None and batch_size < 1) or (threads is not None and threads < 1):
-            raise ModelError(f"batch size {batch_size} and threads {threads} must be at least 1")
         self.device = choose_device(device)
         self.normalisation = normalisation
         self.spec = network.spec
@@ -115,21 +94,28 @@ class NetworkSegmenter:
         self._has_spread = spread
         self.threads = threads
         self._name, self._sha256, self._recipe = name, sha256, recipe
-        self._finds_batch = batch_size is None and self.device.type == "cuda"
-        self._batch_size = batch_size or (FIRST_BATCH if self._finds_batch else CPU_BATCH)
-        self._tried_to = 0
         network.eval().requires_grad_(False)
         fold_batch_norms(network)
         self.network = network.to(self.device)
         self.network.use_frugal_decoder(wanted=self.device.type == "cpu" and precision != "bf16")
-        self.precision: Literal["float32", "bf16"] = (
-            choose_precision(self.network, self.device) if precision == "auto" else precision
+        self.passes = Passes(
+            self.network,
+            self.device,
+            batch_size=batch_size,
+            tta=tta,
+            threads=threads,
+            compiling=compiling,
+            has_spread=spread,
         )
+        self.passes.precision = choose_precision(self.network, self.device) if precision == "auto" else precision
         self._is_open = True
         if precision != "auto" or self.precision == "float32":
             self.close_precision()
-        self._compiling = "off" if compiling == "auto" and self.device.type != "cuda" else compiling
-        self._call: Callable[[dict[str, Tensor]], Tensor] = self.network
+
+    @property
+    def precision(self) -> Literal["float32", "bf16"]:
+        """Of the arithmetic, as it is now."""
+        return self.passes.precision
 
     @property
     def is_precision_open(self) -> bool:
@@ -144,7 +130,7 @@ class NetworkSegmenter:
         """
         if precision != self.precision and not self._is_open:
             raise ModelError(f"the weights are set up for {self.precision}, not {precision}")
-        self.precision = precision
+        self.passes.precision = precision
 
     def close_precision(self) -> None:
         """Settle the precision as it is, once and for all: in bf16 the weights are stored in it from now on."""
@@ -168,7 +154,7 @@ class NetworkSegmenter:
         """
         if not self._is_open:
             raise ModelError(f"the weights are set up for {self.precision}: there is nothing to compare")
-        with self._settings():
+        with self.passes.settings():
             singles = (
                 {name: x[at : at + 1] for name, x in chips.items()}
                 for rows, chips in self._groups(self.stage(batch))
@@ -228,7 +214,7 @@ class NetworkSegmenter:
     @property
     def batch_size(self) -> int:
         """Chips per forward pass; it shrinks where a GPU's memory does not suffice."""
-        return self._batch_size
+        return self.passes.batch_size
 
     @property
     def recipe(self) -> Recipe | None:
@@ -248,61 +234,8 @@ class NetworkSegmenter:
             ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
         """
         self.close_precision()
-        self.settle_batch(n_windows)
-        self.settle_compiling(n_windows)
-
-    def settle_batch(self, n_windows: int) -> None:
-        """The batch size part of `prepare_for`; none once compiled."""
-        most = largest_batch(n_windows)
-        if self.is_compiled:
-            return
-        if self._finds_batch and self._tried_to < most and (self._tried_to in (0, self._batch_size)):
-            with keep_free(SUMS_MIB, self.device):
-                self._batch_size, self._tried_to = find_batch_size(self._measure_rate, most), most
-
-    def settle_compiling(self, n_windows: int) -> None:
-        """The compiling part of `prepare_for`, for the batch size as it is."""
-        if self.is_compiled:
-            return
-        if self._compiling == "on" or (
-            self._compiling == "auto" and pays_to_compile(n_windows, self._measure_rate(self._batch_size))
-        ):
-            self._compile()
-
-    def limit_batch(self, n: int) -> None:
-        """Go on with batches of at most `n` chips."""
-        self._batch_size = min(self._batch_size, n)
-
-    @property
-    def is_compiled(self) -> bool:
-        """Whether windows go through a compiled network."""
-        return self._call is not self.network
-
-    def _compile(self) -> None:
-        """Compile for the batch size, and try it; where that fails and nobody insists, all stays as it was."""
-        self._call = torch.compile(self.network, dynamic=False)
-        try:
-            self._measure_rate(self._batch_size)
-        except RuntimeError as error:
-            self._call = self.network
-            if self._compiling == "on":
-                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise ModelError(f"torch.compile failed: {first[:200]}", "use --compile off") from error
-            self._compiling = "off"
-
-    def _measure_rate(self, n: int) -> float:
-        """Windows a second in batches of `n`, flips and all, the second of two passes over chips of noise."""
-        probe = make_probe(self.spec.modalities, self.device)
-        chips = {name: x.expand(n, -1, -1, -1).contiguous() for name, x in probe.items()}
-        seconds = 1.0
-        with self._settings():
-            for _ in range(2):
-                began = time.perf_counter()
-                self._average_flips(chips)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
-                seconds = time.perf_counter() - began
-        return n / max(seconds, 1e-9)
+        self.passes.settle_batch(n_windows)
+        self.passes.settle_compiling(n_windows)
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -311,8 +244,8 @@ class NetworkSegmenter:
         return {
             "device": name,
             "precision": self.precision,
-            "batch_size": self._batch_size,
-            "is_compiled": self.is_compiled,
+            "batch_size": self.passes.batch_size,
+            "is_compiled": self.passes.is_compiled,
             "n_flips": len(FLIPS) if self.tta else 1,
             "threads": self.threads or torch.get_num_threads(),
         }
@@ -353,8 +286,8 @@ class NetworkSegmenter:
         Args:
             staged: From `stage`.
         """
-        with self._settings():
-            parts = [(rows, self._run(chips)) for rows, chips in self._groups(staged)]
+        with self.passes.settings():
+            parts = [(rows, self.passes.run(chips)) for rows, chips in self._groups(staged)]
             return Answer.of(self.name, put_in_order(parts))
 
     def begin(self, staged: StagedChips) -> Callable[[], NDArray[np.float32]]:
@@ -367,7 +300,7 @@ class NetworkSegmenter:
             A function that waits for the logits and raises what `segment` raises.
         """
         answer = self.compute(staged)
-        with self.on_device():
+        with self.passes.on_device():
             return answer.fetch()
 
     def begin_on_device(self, staged: StagedChips) -> Callable[[], Any]:
@@ -376,32 +309,13 @@ class NetworkSegmenter:
 
     def leave(self, answer: Answer) -> Callable[[], Any]:
         """An answer for a canvas that keeps its sums in `arrays`: on a GPU as it is, else fetched."""
-        with self.on_device():
+        with self.passes.on_device():
             return answer.hold() if self.device.type == "cuda" else answer.fetch()
 
     @property
     def arrays(self) -> Arrays:
         """The GPU's memory, or the host's."""
-        return DeviceArrays(self.device, self.with_room) if self.device.type == "cuda" else HOST
-
-    def with_room(self, take: Callable[[], Tensor]) -> Tensor:
-        """Call something that takes memory of a GPU; where that does not suffice, halve the batch and try again.
-
-        Raises:
-            ModelError: If it does not suffice for single windows.
-        """
-        while True:
-            try:
-                return take()
-            except torch.cuda.OutOfMemoryError as error:
-                if self._batch_size == 1:
-                    raise no_room() from error
-                self._batch_size //= 2
-                torch.cuda.empty_cache()
-
-    def on_device(self) -> AbstractContextManager[None]:
-        """PyTorch's current device for the time of a call, where that is a GPU."""
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+        return DeviceArrays(self.device, self.passes.with_room) if self.device.type == "cuda" else HOST
 
     def _groups(self, staged: StagedChips) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
         """Chips with radar, then chips without, each with their rows in the batch."""
@@ -416,62 +330,3 @@ class NetworkSegmenter:
                 else:
                     at = torch.from_numpy(rows).to(self.device)
                     yield rows, {name: chips[name][at] for name in names}
-
-    def _run(self, chips: dict[str, Tensor]) -> Tensor:
-        """Logits (N, [2,] H, W) float32 on the device, batch after batch; a batch is halved where memory does not suffice."""
-        n = chips["S2L2A"].shape[0]
-        done: list[Tensor] = []
-        while (start := sum(map(len, done))) < n:
-            done.append(self.with_room(lambda: self._run_batch(chips, start)))
-        return torch.cat(done) if len(done) > 1 else done[0]
-
-    def _run_batch(self, chips: dict[str, Tensor], start: int) -> Tensor:
-        """Logits of the batch that begins at a row."""
-        stop = min(start + self._batch_size, chips["S2L2A"].shape[0])
-        part = {name: pad_batch(x[start:stop], self._batch_size) for name, x in chips.items()}
-        return self._average_flips(part)[: stop - start]
-
-    def _average_flips(self, chips: dict[str, Tensor]) -> Tensor:
-        """Mean logits (N, H, W) float32 over the four flips, or of the identity alone; (N, 2, H, W) with their variance."""
-        total: Tensor | None = None
-        views: list[Tensor] = []
-        flips = FLIPS if self.tta else FLIPS[:1]
-        for axes in flips:
-            logits = self._forward({name: x.flip(axes) for name, x in chips.items()}).float().flip(axes)
-            total = logits if total is None else total + logits
-            if self._has_spread:
-                views.append(logits)
-        assert total is not None
-        mean = total / len(flips)
-        if not self._has_spread:
-            return mean
-        variance = torch.stack([(view - mean).square() for view in views]).mean(dim=0)
-        return torch.stack([mean, variance], dim=1)
-
-    def _forward(self, chips: dict[str, Tensor]) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self._call(chips)
-
-    @contextmanager
-    def _settings(self) -> Iterator[None]:
-        """Threads and exactness for the time of a call; both are put back."""
-        before = torch.get_num_threads()
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            stack.enter_context(self.on_device())
-            if self.device.type == "cuda" and self.precision == "float32":
-                stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
-            stack.enter_context(exact_matmul())
-            try:
-                if self.threads is not None:
-                    torch.set_num_threads(self.threads)
-                yield
-            finally:
-                if self.threads is not None:
-                    torch.set_num_threads(before)
-
-
-def pad_batch(x: Tensor, size: int) -> Tensor:
-    """The batch (N, ...) filled up to `size` with copies of its last chip, so that every pass has one shape."""
-    missing = size - x.shape[0]
-    return x if missing <= 0 else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])

@@ -113,11 +113,11 @@ def test_room_is_made_by_smaller_batches() -> None:
         return torch.zeros(1)
 
     least = 1
-    assert segmenter.with_room(take).tolist() == [0]
+    assert segmenter.passes.with_room(take).tolist() == [0]
     assert tries == [4, 2, 1]
     least = 0
     with pytest.raises(ModelError, match="does not fit the GPU's memory"):
-        segmenter.with_room(take)
+        segmenter.passes.with_room(take)
 
 
 def test_memory_is_held_while_sizes_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:

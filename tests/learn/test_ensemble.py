@@ -15,6 +15,7 @@ from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.ensemble import EnsembleSegmenter
 from cryosentinel_core.learn.infer import NetworkSegmenter
 from cryosentinel_core.learn.model import load_network
+from cryosentinel_core.learn.passes import Passes
 from cryosentinel_core.learn.synthetic import make_random_weights
 from cryosentinel_core.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
 from cryosentinel_core.segmenter import Engine, MemberSegmenter, Segmenter
@@ -110,17 +111,17 @@ def test_statistics_may_differ_and_nothing_else(weights: list[dict[str, torch.Te
 def test_one_batch_size_suits_all(weights: list[dict[str, torch.Tensor]], monkeypatch: pytest.MonkeyPatch) -> None:
     networks = [make(own, name, batch_size=None) for own, name in zip(weights, "abc", strict=True)]
     for network in networks:
-        network._finds_batch = True
+        network.passes._finds_batch = True
     sizes = iter([32, 8, 16])
-    monkeypatch.setattr("cryosentinel_core.learn.infer.find_batch_size", lambda rate_of, most: next(sizes))
-    order: list[str] = []
-    monkeypatch.setattr(NetworkSegmenter, "settle_compiling", lambda self, n: order.append(self.name[0]))
+    monkeypatch.setattr("cryosentinel_core.learn.passes.find_batch_size", lambda rate_of, most: next(sizes))
+    order: list[Passes] = []
+    monkeypatch.setattr(Passes, "settle_compiling", lambda self, n: order.append(self))
     ensemble = EnsembleSegmenter(networks)
     ensemble.prepare_for(10_000)
     assert [network.batch_size for network in networks] == [8, 8, 8]
     assert ensemble.batch_size == ensemble.conditions["batch_size"] == 8
     assert ensemble.peak_device_mib is None
-    assert order == ["a", "b", "c"]
-    networks[1].limit_batch(1)
+    assert order == [network.passes for network in networks]
+    networks[1].passes.limit_batch(1)
     ensemble.segment(make_batch(1))
     assert [network.batch_size for network in networks] == [1, 1, 1], "where one ran out of memory, all follow"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryosentinel_core.errors import ModelError, NonFiniteOutput
-from cryosentinel_core.learn import infer, precision
+from cryosentinel_core.learn import passes, precision
 from cryosentinel_core.learn.infer import NetworkSegmenter
 from cryosentinel_core.learn.model import load_network
 from cryosentinel_core.learn.precision import choose_precision, make_probe
@@ -217,7 +217,9 @@ def test_threads_are_put_back(weights: dict[str, torch.Tensor], monkeypatch: pyt
     before = torch.get_num_threads()
     segmenter = make_segmenter(weights, threads=before + 1)
     seen: list[int] = []
-    monkeypatch.setattr(segmenter, "_forward", lambda chips: seen.append(torch.get_num_threads()) or chips["DEM"][:, 0])
+    monkeypatch.setattr(
+        segmenter.passes, "_forward", lambda chips: seen.append(torch.get_num_threads()) or chips["DEM"][:, 0]
+    )
     segmenter.segment(make_batch(1))
     assert seen == [before + 1]
     assert torch.get_num_threads() == before
@@ -233,7 +235,7 @@ def test_memory_shortage_halves_the_batch(weights: dict[str, torch.Tensor], monk
             raise torch.cuda.OutOfMemoryError("no room")
         return chips["DEM"][:, 0]
 
-    monkeypatch.setattr(segmenter, "_forward", forward)
+    monkeypatch.setattr(segmenter.passes, "_forward", forward)
     batch = make_batch(3)
     logits = segmenter.segment(batch)
     assert sizes == [4, 2, 1, 1, 1]
@@ -249,7 +251,7 @@ def test_an_automatic_batch_is_the_largest_that_fits(
     assert segmenter.batch_size == 4
     segmenter.prepare_for(10_000)
     assert segmenter.batch_size == 4, "a CPU's batch depends neither on the job nor on the machine"
-    segmenter._finds_batch = True
+    segmenter.passes._finds_batch = True
     sizes: list[int] = []
     now = [0.0]
     room = [10]
@@ -264,8 +266,8 @@ def test_an_automatic_batch_is_the_largest_that_fits(
         now[0] += 1.0
         return chips["DEM"][:, 0]
 
-    monkeypatch.setattr(segmenter, "_forward", forward)
-    monkeypatch.setattr(infer.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(segmenter.passes, "_forward", forward)
+    monkeypatch.setattr(passes.time, "perf_counter", lambda: now[0])
     segmenter.prepare_for(64)
     assert sizes == [4] * 8, "two passes of four flips, and no batch of more than a sixteenth of the job"
     segmenter.prepare_for(5_000)
@@ -297,21 +299,21 @@ def test_compiling_is_weighed_against_the_job(
     monkeypatch.setattr(torch, "compile", fake_compile)
     segmenter = make_segmenter(weights, compiling="auto")
     segmenter.prepare_for(10**9)
-    assert not segmenter.is_compiled, "never by itself on a CPU"
-    segmenter._compiling = "auto"
+    assert not segmenter.passes.is_compiled, "never by itself on a CPU"
+    segmenter.passes._compiling = "auto"
     with monkeypatch.context() as patch:
-        patch.setattr(segmenter, "_measure_rate", lambda n: 10.0)
+        patch.setattr(segmenter.passes, "measure_rate", lambda n: 10.0)
         segmenter.prepare_for(3_999)
-        assert not segmenter.is_compiled
+        assert not segmenter.passes.is_compiled
         segmenter.prepare_for(4_001)
-    assert segmenter.is_compiled
+    assert segmenter.passes.is_compiled
     assert segmenter.conditions["is_compiled"]
     digest = segmenter.digest
     segmenter.segment(make_batch(2))
     assert calls == [3], "through the compiled network, in whole batches"
     asked = make_segmenter(weights, compiling="on")
     asked.prepare_for(1)
-    assert asked.is_compiled
+    assert asked.passes.is_compiled
     assert asked.digest == digest == make_segmenter(weights).digest
 
 
@@ -326,10 +328,10 @@ def test_compiling_that_fails(weights: dict[str, torch.Tensor], monkeypatch: pyt
     with pytest.raises(ModelError, match="no compiler"):
         make_segmenter(weights, compiling="on").prepare_for(1)
     segmenter = make_segmenter(weights)
-    segmenter._compiling = "auto"
-    monkeypatch.setattr(infer, "pays_to_compile", lambda n_windows, rate: True)
+    segmenter.passes._compiling = "auto"
+    monkeypatch.setattr(passes, "pays_to_compile", lambda n_windows, rate: True)
     segmenter.prepare_for(1)
-    assert not segmenter.is_compiled
+    assert not segmenter.passes.is_compiled
     assert np.isfinite(segmenter.segment(make_batch(1))).all()
 
 
