@@ -378,7 +378,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate at its highest")
-    parser.add_argument("--decoder-channels", type=int, default=32, help="the published decoder has 256")
+    parser.add_argument("--decoder-channels", type=int, default=128, help="the published decoder has 256")
     parser.add_argument("--train-seed", type=int, default=TRAINING_SEED)
     parser.add_argument("--train-km", type=float, default=10.0)
     parser.add_argument("--train-lakes", type=int, default=100)

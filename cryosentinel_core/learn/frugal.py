@@ -1,8 +1,8 @@
 """The decoder's large maps on a CPU: image by image, in two pieces of memory, by Winograd's algorithm.
 
 A map of 256 channels over a full window takes 49 MiB. As published, and as PyTorch runs it, a batch has several such maps for each
-image, each in fresh memory, which costs the kernel of the operating system about as much as a convolution's arithmetic costs. Here
-the maps of one image take turns in two pieces, and only its logits remain. Neighbours: `decoder` holds the weights and the small
+image, each in fresh memory, whose pages the operating system has to clear: an eighth of a tiny network's time. Here the maps of one
+image take turns in two pieces, and only its logits remain. Neighbours: `decoder` holds the weights and the small
 maps; `winograd` the convolution; `model` asks whether it suits.
 """
 
