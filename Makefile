@@ -31,10 +31,10 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 test: lint types
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 quick: $(VENV)/.dev
-	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 docs:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

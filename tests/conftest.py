@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ import pytest
 # How long an example takes depends on what else the machine does; speed belongs in the benchmarks.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, the most of them foremost, so that at the end no worker is left with one by itself."""
+    n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -n_slow[item.path])
+
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
