@@ -75,7 +75,7 @@ def find_batch_size(rate_of: Callable[[int], float], most: int) -> int:
 
 @contextmanager
 def keep_free(mib: int, device: torch.device) -> Iterator[None]:
-    """Hold some memory of a GPU for a while, so that it is free afterwards; all that is left, where there is less."""
+    """Hold some memory of a GPU for a while, so that it is free afterwards; none where there is less."""
     held: torch.Tensor | None = None
     if device.type == "cuda":
         with suppress(torch.cuda.OutOfMemoryError):

@@ -123,10 +123,15 @@ class UperNet(PyramidStages):
             (N, channels, H, W) of the finest map; equal to `forward_plain` to rounding.
         """
         finest, *coarser = self.build_levels(levels)
-        weights = torch.split(self.fpn_bottleneck.conv.weight, finest.shape[1], dim=1)
-        finest = finest.contiguous(memory_format=torch.channels_last)
-        base = F.conv2d(finest, weights[0], self.fpn_bottleneck.conv.bias, padding=1)
+        weight, bias = self.base_kernel
+        base = F.conv2d(finest.contiguous(memory_format=torch.channels_last), weight, bias, padding=1)
         return self.finish(base, coarser)
+
+    @property
+    def base_kernel(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the last convolution over the finest level alone."""
+        last = self.fpn_bottleneck.conv
+        return last.weight[:, : last.in_channels // 4], last.bias
 
     def finish(self, base: Tensor, coarser: list[Tensor], memory: Tensor | None = None) -> Tensor:
         """What the last convolution adds for the three coarser levels, its norm and its ReLU.

@@ -8,11 +8,12 @@ same sum in another order (equal to rounding), with a fraction of the multiplica
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
+
+from cryosentinel_core.learn.memory import take
 
 
 def interpolation_matrix(size_in: int, size_out: int, *, align_corners: bool, dtype: torch.dtype) -> Tensor:
@@ -90,9 +91,7 @@ def add_convolved(
         widened = torch.cat([torch.bmm(first, second) for first, second in products])
     else:
         shape = stacked.shape[1] * n, width, o
-        is_enough = memory is not None and memory.numel() >= math.prod(shape)
-        room = memory[: math.prod(shape)].view(shape) if memory is not None and is_enough else base.new_empty(shape)
-        widened = _multiply_into(room, products)
+        widened = _multiply_into(take(shape, memory, base), products)
     add = torch.baddbmm if torch.is_grad_enabled() else torch.Tensor.baddbmm_
     out = add(flat, stacked.expand(n, -1, -1), widened.reshape(-1, n, width * o).transpose(0, 1))
     return out.reshape(n, height, width, o).permute(0, 3, 1, 2)

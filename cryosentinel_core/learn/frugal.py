@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cryosentinel_core.errors import ModelError
+from cryosentinel_core.learn.memory import take
 from cryosentinel_core.learn.winograd import WinogradConv
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ class FrugalDecoder:
         self._lateral_weight = lateral.conv.weight.detach()[:, :, 0, 0].t().contiguous()
         self._lateral_bias = _bias_of(lateral)
         self._first, self._second = (_by_winograd(conv) for conv in decoder.fpn_convs[:2])
-        last = decoder.fpn_bottleneck
-        self._last = WinogradConv(last.conv.weight[:, : last.conv.in_channels // 4], last.conv.bias)
+        self._last = WinogradConv(*decoder.base_kernel)
 
     def suits(self, levels: list[Tensor]) -> bool:
         """Whether maps are better decoded here: on a CPU, in the weights' own type, wide enough, and no gradient wanted.
@@ -93,9 +93,9 @@ class FrugalDecoder:
         """
         one, other = memory
         channels, (height, width) = self._lateral_weight.shape[1], finest.shape[1:]
-        lateral = one[: height * width * channels].view(height * width, channels)
+        lateral = take((height * width, channels), one, above)
         torch.addmm(self._lateral_bias, finest.flatten(1).t(), self._lateral_weight, out=lateral)
-        enlarged = other[: lateral.numel()].view(1, height, width, channels).permute(0, 3, 1, 2)
+        enlarged = take((1, height, width, channels), other, above).permute(0, 3, 1, 2)
         torch.ops.aten.upsample_bilinear2d.out(above, [height, width], self._decoder.align_corners, out=enlarged)
         enlarged.permute(0, 2, 3, 1).view_as(lateral).add_(lateral.relu_())
         smooth = self._first(enlarged, one).relu_()

@@ -16,11 +16,12 @@ improving the accuracy of Winograd convolution for deep neural networks, ACM Tra
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import torch
 from torch import Tensor
+
+from cryosentinel_core.learn.memory import take
 
 OUT_PX: Final = 4
 """Side of what a tile gives."""
@@ -94,8 +95,7 @@ class WinogradConv:
         n, _, height, width = x.shape
         rows, columns = -(-height // OUT_PX), -(-width // OUT_PX)
         shape = n, rows, OUT_PX, columns, OUT_PX, self._kernel.shape[2]
-        is_enough = memory is not None and memory.numel() >= math.prod(shape)
-        out = memory[: math.prod(shape)].view(shape) if memory is not None and is_enough else x.new_empty(shape)
+        out = take(shape, memory, x)
         work = _Work(self._kernel, columns, min(rows, _rows_at_once(columns)))
         for image, result in zip(x.permute(0, 2, 3, 1), out, strict=True):
             for first in range(0, rows, work.n_rows):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from test_decoder import make_decoder
 
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn import frugal
@@ -19,16 +19,6 @@ from cryosentinel_core.learn.precision import make_probe
 from cryosentinel_core.model_spec import ModelSpec
 
 WIDE = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=128)
-
-
-def without_norms(decoder: UperNet) -> UperNet:
-    """As folding leaves it."""
-    for module in decoder.modules():
-        if hasattr(module, "norm"):
-            module.norm = nn.Identity()
-        elif isinstance(module, UperNet) and hasattr(module, "fpn1"):
-            module.fpn1[1] = nn.Identity()
-    return decoder.eval().requires_grad_(False)
 
 
 @settings(max_examples=25)
@@ -43,15 +33,18 @@ def without_norms(decoder: UperNet) -> UperNet:
 def test_equals_the_published_decoder(
     width: int, channels: int, side: int, scale_modules: bool, align_corners: bool, n: int
 ) -> None:
-    torch.manual_seed(0)
-    plain = UperNet((width,) * 4, channels, scale_modules=scale_modules, align_corners=align_corners).double()
-    decoder = without_norms(plain)
+    plain = (
+        make_decoder((width, width, width, width), channels, scale_modules=scale_modules).eval().requires_grad_(False)
+    )
+    plain.align_corners = align_corners
+    decoder = copy.deepcopy(plain)
+    fold_batch_norms(decoder)
     sides = (side,) * 4 if scale_modules else (side * 4, side * 2, side, max(1, side // 2))
     generator = torch.Generator().manual_seed(3)
     levels = [torch.randn(n, width, s, s, dtype=torch.float64, generator=generator) for s in sides]
     with torch.inference_mode():
         found = [image.clone() for image in FrugalDecoder(decoder).decode(levels)]
-    torch.testing.assert_close(torch.cat(found), decoder.forward_plain(levels), rtol=0, atol=1e-10)
+    torch.testing.assert_close(torch.cat(found), plain.forward_plain(levels), rtol=0, atol=1e-10)
 
 
 @pytest.fixture(scope="module")
