@@ -27,13 +27,15 @@ import shapely
 from rasterio.features import rasterize
 from scipy import ndimage
 
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.mosaic import read_part
-from cryosentinel_core.io.vector import read_lakes
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.io.rasters.mosaic import read_part
+from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.lattice import Grid
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.settings import ChangeSettings, FetchSettings, PredictSettings
+from cryosentinel_core.settings.change import ChangeSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.simulate import SimulateSettings, simulate
 from cryosentinel_core.workflows.change import change
 from cryosentinel_core.workflows.predict import predict

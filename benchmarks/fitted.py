@@ -31,26 +31,26 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 from reference import build_reference
 
-from cryosentinel_core.area import Area
-from cryosentinel_core.canvas import LogitCanvas
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.checkpoint_write import write_torch
-from cryosentinel_core.io.model_files import load_segmenter
-from cryosentinel_core.io.stack import read_stack
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import Grid, hull_of_cells
+from cryosentinel_core.io.rasters.stack_files import read_stack
+from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.weights.checkpoint_write import write_torch
+from cryosentinel_core.io.weights.model_files import load_segmenter
 from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.lake import LakeOrigin, LakeReaders
-from cryosentinel_core.lakes import extract_lakes
-from cryosentinel_core.lattice import Grid, hull_of_cells
-from cryosentinel_core.learn.model import LakeNetwork, build_network
-from cryosentinel_core.learn.staging import standardise
-from cryosentinel_core.model_spec import PUBLISHED_NORMALISATION, ModelSpec
+from cryosentinel_core.lakes.extract import extract_lakes
+from cryosentinel_core.lakes.tables import LakeOrigin, LakeReaders
+from cryosentinel_core.learn.inference.staging import standardise
+from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, ModelSpec
+from cryosentinel_core.learn.network.lake_network import LakeNetwork, build_network
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.scene import Stack
-from cryosentinel_core.segmenter import ChipBatch
-from cryosentinel_core.settings import FetchSettings
+from cryosentinel_core.segment.canvas import LogitCanvas
+from cryosentinel_core.segment.segmenter import ChipBatch
+from cryosentinel_core.segment.windows import cut_chips, encode_logits
+from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.simulate import SimulateSettings, simulate
+from cryosentinel_core.stack.stack import Stack
 from cryosentinel_core.units import LOGIT_NODATA
-from cryosentinel_core.windows import cut_chips, encode_logits
 from cryosentinel_core.workflows.fetch import fetch
 
 YEARS = (2017, 2023)

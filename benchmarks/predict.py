@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from cryosentinel_core.arrays import HOST
+from cryosentinel_core.segment.arrays import HOST
 
 STRIDE = 112
 NO_TIME = 1e9
@@ -57,7 +57,7 @@ def standardise_raster(raster: dict[str, np.ndarray]) -> dict[str, Any]:
     """The whole raster as the reference wants it: standardised tensors (1, C, H, W)."""
     import torch
 
-    from cryosentinel_core.model_spec import PUBLISHED_NORMALISATION
+    from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION
 
     stats = PUBLISHED_NORMALISATION.to_dict()
     return {
@@ -73,7 +73,7 @@ def load_reference(checkpoint: Path) -> Any:
     """terratorch's own model with the checkpoint's weights."""
     from reference import build_reference
 
-    from cryosentinel_core.io.checkpoint import read_checkpoint
+    from cryosentinel_core.io.weights.checkpoint import read_checkpoint
 
     read = read_checkpoint(checkpoint)
     model = build_reference(read.spec)
@@ -83,7 +83,7 @@ def load_reference(checkpoint: Path) -> Any:
 
 def make_batch(raster: dict[str, np.ndarray], addresses: list[tuple[int, int]]) -> Any:
     """The chips of some windows, as the corridor hands them to a segmenter."""
-    from cryosentinel_core.segmenter import ChipBatch
+    from cryosentinel_core.segment.segmenter import ChipBatch
 
     def cut(array: np.ndarray) -> np.ndarray:
         return np.stack([array[..., r : r + SIDE, c : c + SIDE] for r, c in addresses])
@@ -139,9 +139,9 @@ def run_reference(args: argparse.Namespace) -> dict[str, Any]:
 
 def run_ours(args: argparse.Namespace) -> dict[str, Any]:
     """Our segmenter over the same stride, window by window from the raster, blended as the corridor blends."""
-    from cryosentinel_core.canvas import LogitCanvas
-    from cryosentinel_core.io.model_files import load_segmenter
-    from cryosentinel_core.lattice import Grid
+    from cryosentinel_core.ground.lattice import Grid
+    from cryosentinel_core.io.weights.model_files import load_segmenter
+    from cryosentinel_core.segment.canvas import LogitCanvas
 
     raster = make_raster(args.side)
     started = time.perf_counter()
@@ -172,7 +172,7 @@ def run_same_windows(args: argparse.Namespace) -> dict[str, Any]:
     """
     import torch
 
-    from cryosentinel_core.io.model_files import load_segmenter
+    from cryosentinel_core.io.weights.model_files import load_segmenter
 
     torch.set_num_threads(args.threads)
     raster = make_raster(args.side)
@@ -238,7 +238,7 @@ class PretendedCard:
 
     def stage(self, batch: Any) -> Any:
         """As a network's, without a GPU."""
-        from cryosentinel_core.learn.staging import stage_chips
+        from cryosentinel_core.learn.inference.staging import stage_chips
 
         return stage_chips(batch, self.host)
 
@@ -267,7 +267,7 @@ def run_host(args: argparse.Namespace) -> dict[str, Any]:
     from unittest.mock import patch
 
     card = PretendedCard(args.rate)
-    with patch("cryosentinel_core.workflows.segment.build_segmenter", lambda settings: card):
+    with patch("cryosentinel_core.engine.tile_jobs.build_segmenter", lambda settings: card):
         found = segment_area(Path("water-index"), args.tiles, tile_cells=10)
     return {**found, "card_waited_seconds": card.idle_seconds}
 
@@ -281,10 +281,10 @@ def segment_area(checkpoint: Path, tiles: int, *, tile_cells: int = 1, **setting
         tile_cells: Cells along a tile.
         settings: Of prediction.
     """
-    from cryosentinel_core.lattice import Cell, group_cells
+    from cryosentinel_core.engine.tile_jobs import TileJob, segment_run
+    from cryosentinel_core.ground.lattice import Cell, group_cells
     from cryosentinel_core.provenance import Provenance
-    from cryosentinel_core.settings import PredictSettings
-    from cryosentinel_core.workflows.segment import TileJob, segment_run
+    from cryosentinel_core.settings.predict import PredictSettings
 
     side = round(tiles**0.5) * tile_cells
     first_row, first_col = -2100, 300  # the first cell of a tile of any size
@@ -311,10 +311,10 @@ def segment_area(checkpoint: Path, tiles: int, *, tile_cells: int = 1, **setting
 
 def write_area(folder: Path, cells: list[Any], tile_cells: int) -> None:
     """A stack on disk over some cells and a ring around them."""
-    from cryosentinel_core.io.stack import write_stack_tile
-    from cryosentinel_core.lattice import group_cells, hull_of_cells
+    from cryosentinel_core.ground.lattice import group_cells, hull_of_cells
+    from cryosentinel_core.io.rasters.stack_files import write_stack_tile
     from cryosentinel_core.provenance import Provenance
-    from cryosentinel_core.scene import Stack
+    from cryosentinel_core.stack.stack import Stack
 
     ground = {near for core in cells for near in core.neighbours(1)}
     for number, (tile, held) in enumerate(group_cells(ground, tile_cells).items()):
@@ -425,7 +425,7 @@ def main() -> None:
         result = PARTS[args.part](args)
         print(json.dumps(result | {"peak_mib": peak_memory_mib()}))
         return
-    from cryosentinel_core.io.model_files import write_random_checkpoint
+    from cryosentinel_core.io.weights.model_files import write_random_checkpoint
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

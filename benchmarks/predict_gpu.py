@@ -115,7 +115,7 @@ def run_exact(args: argparse.Namespace) -> dict[str, Any]:
     """Our logits of one window on the CPU in float32, for the others to be held against."""
     import numpy as np
 
-    from cryosentinel_core.io.model_files import load_segmenter
+    from cryosentinel_core.io.weights.model_files import load_segmenter
 
     segmenter = load_segmenter(args.checkpoint, device="cpu", precision="float32", batch_size=1, tta=True)
     np.save(args.exact, segmenter.segment(common.make_batch(common.make_raster(2 * common.SIDE), [(0, 0)]))[0])
@@ -149,7 +149,7 @@ def _time_ours(args: argparse.Namespace, batch: int, compiling: Any) -> dict[str
     import numpy as np
     import torch
 
-    from cryosentinel_core.io.model_files import load_segmenter
+    from cryosentinel_core.io.weights.model_files import load_segmenter
 
     segmenter = load_segmenter(
         args.checkpoint, device=args.device, precision=args.precision, batch_size=batch, tta=True, compiling=compiling
@@ -248,7 +248,7 @@ def _fuse_flips(segmenter: Any) -> None:
     """All four flips of a batch in one pass, of four times the size."""
     import torch
 
-    from cryosentinel_core.learn.passes import FLIPS
+    from cryosentinel_core.learn.inference.passes import FLIPS
 
     def average(chips: dict[str, Any]) -> Any:
         views = {name: torch.cat([x.flip(axes) for axes in FLIPS]) for name, x in chips.items()}
@@ -275,7 +275,7 @@ def run_variants(args: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from cryosentinel_core.io.model_files import load_segmenter
+    from cryosentinel_core.io.weights.model_files import load_segmenter
 
     rows = []
     batch = args.batches[0]
@@ -394,7 +394,7 @@ def main() -> None:
 
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no GPU; --device cpu goes through the same lines without one")
-    from cryosentinel_core.io.model_files import write_random_checkpoint
+    from cryosentinel_core.io.weights.model_files import write_random_checkpoint
 
     report: dict[str, Any] = {"conditions": describe_machine(args.device), "rows": [], "fastest": {}}
     with tempfile.TemporaryDirectory() as name:

@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from cryosentinel_core.model_spec import ModelSpec
+from cryosentinel_core.learn.model_spec import ModelSpec
 
 
 def build_reference(spec: ModelSpec) -> torch.nn.Module:

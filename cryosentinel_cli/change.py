@@ -22,8 +22,8 @@ from cryosentinel_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from cryosentinel_core.lake import Inventory
-    from cryosentinel_core.settings import ChangeSettings
+    from cryosentinel_core.lakes.tables import Inventory
+    from cryosentinel_core.settings.change import ChangeSettings
 
 
 def _parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[Inventory, ...]:
@@ -31,7 +31,7 @@ def _parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str,
     if not values:
         return ()
     from cryosentinel_core.errors import InputError
-    from cryosentinel_core.lake import Inventory
+    from cryosentinel_core.lakes.tables import Inventory
 
     found: dict[int, Inventory] = {}
     for value in values:
@@ -97,7 +97,7 @@ def change(
       cryosentinel change 2017 2021 2022 2023
       cryosentinel change --lakes 2010=lakes_2010.shp@30m --lakes 2020=lakes_2020.shp@30m
     """
-    from cryosentinel_core.settings import ChangeSettings
+    from cryosentinel_core.settings.change import ChangeSettings
 
     settings = build_settings(
         ChangeSettings,

@@ -27,8 +27,8 @@ def info(reference: str, workspace: str | None, verbose: bool, quiet: bool, as_j
     Example:
       cryosentinel model info soup.ckpt
     """
-    from cryosentinel_core.io.model_card import describe_checkpoint
-    from cryosentinel_core.io.model_files import resolve_model
+    from cryosentinel_core.io.weights.model_card import describe_checkpoint
+    from cryosentinel_core.io.weights.model_files import resolve_model
 
     data = describe_checkpoint(resolve_model(reference))
     width = max(len(key) for key in data)
@@ -49,8 +49,8 @@ def convert(reference: str, output: Path, workspace: str | None, verbose: bool, 
     Example:
       cryosentinel model convert soup.ckpt -o soup.safetensors
     """
-    from cryosentinel_core.io.model_card import convert_checkpoint
-    from cryosentinel_core.io.model_files import resolve_model
+    from cryosentinel_core.io.weights.model_card import convert_checkpoint
+    from cryosentinel_core.io.weights.model_files import resolve_model
 
     path = convert_checkpoint(resolve_model(reference), output)
     Console(as_json=as_json).summary({"output": str(path)}, f"wrote {path}")

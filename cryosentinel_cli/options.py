@@ -17,8 +17,9 @@ import click
 from cryosentinel_core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cryosentinel_core.area import Area
-    from cryosentinel_core.settings import FetchSettings, PredictSettings
+    from cryosentinel_core.ground.area import Area
+    from cryosentinel_core.settings.fetch import FetchSettings
+    from cryosentinel_core.settings.predict import PredictSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -177,7 +178,7 @@ def fetch_settings(values: dict[str, Any]) -> FetchSettings:
     Raises:
         ConfigError: If a value is not allowed.
     """
-    from cryosentinel_core.settings import FetchSettings
+    from cryosentinel_core.settings.fetch import FetchSettings
 
     names = set(FetchSettings.model_fields) & set(values)
     picked = {name: values[name] for name in names}
@@ -192,7 +193,7 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
         ConfigError: If a value is not allowed.
         click.UsageError: If values do not go together (exit code 2).
     """
-    from cryosentinel_core.settings import DEFAULT_MODEL, PredictSettings
+    from cryosentinel_core.settings.predict import DEFAULT_MODEL, PredictSettings
 
     batch = values["batch_size"]
     try:
@@ -224,7 +225,7 @@ def _check_members(models: Sequence[str], *, tta: bool, uncertainty: bool) -> No
     Raises:
         click.UsageError: If so (exit code 2).
     """
-    from cryosentinel_core.settings import WATER_INDEX
+    from cryosentinel_core.settings.predict import WATER_INDEX
 
     if len(models) > 1 and WATER_INDEX in models:
         raise click.UsageError(f"{WATER_INDEX} is no network: several --model take weights alone")
@@ -271,9 +272,9 @@ def resolve_area(reference: str | None, workspace: str | None, *, yes: bool) -> 
     Raises:
         AreaError: If there is none, or several.
     """
-    from cryosentinel_core.area import Area
     from cryosentinel_core.errors import AreaError
-    from cryosentinel_core.io.area import load_area
+    from cryosentinel_core.ground.area import Area
+    from cryosentinel_core.io.tables.area_files import load_area
 
     if reference:
         return load_area(reference, allow_large=yes)

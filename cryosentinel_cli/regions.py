@@ -8,7 +8,7 @@ import click
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import common
-from cryosentinel_core.regions import REGIONS
+from cryosentinel_core.ground.regions import REGIONS
 
 
 @click.command()

@@ -8,8 +8,8 @@ import geopandas as gpd
 import numpy as np
 import shapely
 
-from cryosentinel_core.lake import LAKE_COLUMNS
-from cryosentinel_core.measure import lake_id_of, measure_geodesic
+from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
+from cryosentinel_core.lakes.tables import LAKE_COLUMNS
 
 Box = tuple[float, float, float, float]
 """(west, south, east, north) in thousandths of a degree from 77 E, 43 N: about 81 m by 111 m each."""

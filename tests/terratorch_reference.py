@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cryosentinel_core.model_spec import ModelSpec
+from cryosentinel_core.learn.model_spec import ModelSpec
 
 BUILDER = Path(__file__).resolve().parents[1] / "benchmarks" / "reference.py"
 

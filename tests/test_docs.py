@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cryosentinel_core.lake import (
+from cryosentinel_core.change.lake_keys import REGISTRY_COLUMNS
+from cryosentinel_core.lakes.tables import (
     BAND_COLUMNS,
     CHANGE_COLUMNS,
     LAKE_COLUMNS,
@@ -16,7 +17,6 @@ from cryosentinel_core.lake import (
     Reason,
     Status,
 )
-from cryosentinel_core.lake_keys import REGISTRY_COLUMNS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cryosentinel_core.bands import S2_NAMES, index_of_band
 from cryosentinel_core.errors import BandError, CatalogError, ConfigError
+from cryosentinel_core.ground.season import Season, date_of_days, days_of_date
 from cryosentinel_core.provenance import Provenance, digest_of
-from cryosentinel_core.recipe import Recipe
-from cryosentinel_core.season import Season, date_of_days, days_of_date
-from cryosentinel_core.settings import FetchSettings, PredictSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
+from cryosentinel_core.stack.bands import S2_NAMES, index_of_band
+from cryosentinel_core.stack.recipe import Recipe
 
 
 def test_season_is_closed_on_both_sides() -> None:

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cryosentinel_core.chips.shard_chip import CHIP_ID_LIMIT, CHIP_PARTS, SPLITS, ChipPart, ShardChip
 from cryosentinel_core.errors import DataError, InputError
-from cryosentinel_core.io.shard_chip import CHIP_ID_LIMIT, CHIP_PARTS, SPLITS, ChipPart, ShardChip
 from cryosentinel_core.io.workspace import writing
 
 SHARD_PATTERN: Final = "shard_*.parquet"

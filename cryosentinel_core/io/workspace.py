@@ -23,7 +23,7 @@ from typing import Any
 
 from cryosentinel_core.errors import InputError, OutputWrite
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.recipe import Recipe
+from cryosentinel_core.stack.recipe import Recipe
 
 _SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 TEMPORARY = ".tmp-"

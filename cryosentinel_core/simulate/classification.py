@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from cryosentinel_core.simulate.fields import Array, block_mean, enlarge, make_generator, power_field
+from cryosentinel_core.simulate.optical_view import OpticalView
 from cryosentinel_core.simulate.projection import Projector
 from cryosentinel_core.simulate.world import World
-
-if TYPE_CHECKING:
-    from cryosentinel_core.simulate.optical import OpticalView
 
 DARK, SHADOW, VEGETATION, BARE, WATER, UNCLASSIFIED, CLOUD_MEDIUM, CLOUD_HIGH, CIRRUS, SNOW = range(2, 12)
 

@@ -33,7 +33,8 @@ from cryosentinel_core.simulate.items import (
     radar_item,
     terrain_item,
 )
-from cryosentinel_core.simulate.optical import SCL, OpticalView, render_optical, view_of
+from cryosentinel_core.simulate.optical import SCL, render_optical
+from cryosentinel_core.simulate.optical_view import OpticalView, view_of
 from cryosentinel_core.simulate.projection import Projector
 from cryosentinel_core.simulate.radar import NODATA as RADAR_NODATA
 from cryosentinel_core.simulate.radar import render_radar

@@ -12,14 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from cryosentinel_core.simulate.fields import (
-    Array,
-    band_field,
-    enlarge,
-    make_generator,
-    power_field,
-    smoothstep,
-)
+from cryosentinel_core.simulate.fields import Array, band_field, enlarge, make_generator, power_field, smoothstep
 from cryosentinel_core.simulate.grids import Grid
 from cryosentinel_core.simulate.lakes import Lake
 from cryosentinel_core.simulate.light import COARSE

@@ -21,29 +21,25 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.change_table import Comparison, SeenBy, compare_years
+from cryosentinel_core.change.change_table import Comparison, SeenBy, compare_years
+from cryosentinel_core.change.lake_keys import Key, assign_keys
+from cryosentinel_core.change.matching import add_watched, match_years
 from cryosentinel_core.errors import DataError, InputError
-from cryosentinel_core.io.ground import look_at_ground
-from cryosentinel_core.io.inventories import read_inventory
-from cryosentinel_core.io.registry import read_registry, write_registry
-from cryosentinel_core.io.results import TrueColour, YearOfLakes
-from cryosentinel_core.io.vector import newest_date, read_layer, write_csv, write_geopackage, write_parquet
-from cryosentinel_core.io.workspace import (
-    Workspace,
-    is_current,
-    remove_leftovers,
-    translate_os_error,
-    write_json,
-)
-from cryosentinel_core.lake import GroundSeen, Inventory
-from cryosentinel_core.lake_keys import Key, assign_keys
-from cryosentinel_core.matching import add_watched, match_years
+from cryosentinel_core.io.tables.inventories import read_inventory
+from cryosentinel_core.io.tables.registry import read_registry, write_registry
+from cryosentinel_core.io.tables.vector import newest_date, read_layer, write_csv, write_geopackage, write_parquet
+from cryosentinel_core.io.workspace import Workspace, is_current, remove_leftovers, translate_os_error, write_json
+from cryosentinel_core.io.year_results import TrueColour, YearOfLakes
+from cryosentinel_core.lakes.observed import look_at_ground
+from cryosentinel_core.lakes.tables import GroundSeen, Inventory
+from cryosentinel_core.lakes.uncertainty import DEFAULT_MODEL, UncertaintyModel, model_of_segmenter
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.registration import Registration, registration_constants
+from cryosentinel_core.report.change_summary import RECORD, ChangeSummary, read_summary, result_of
+from cryosentinel_core.report.picture import draw_change
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.settings import WATER_INDEX, ChangeSettings
-from cryosentinel_core.uncertainty import DEFAULT_MODEL, UncertaintyModel, model_of_segmenter
-from cryosentinel_core.workflows.change_summary import RECORD, ChangeSummary, read_summary, result_of
+from cryosentinel_core.scenes.registration import Registration, registration_constants
+from cryosentinel_core.settings.change import ChangeSettings
+from cryosentinel_core.settings.predict import WATER_INDEX
 from cryosentinel_core.workflows.image_shifts import (
     REGISTRATION_BAND,
     is_worth_moving,
@@ -51,7 +47,6 @@ from cryosentinel_core.workflows.image_shifts import (
     take_out_shifts,
     tell_registrations,
 )
-from cryosentinel_core.workflows.picture import draw_change
 
 _NAME_COLUMNS: Final = ("name", "lake", "lake_name", "lake_key")
 INVENTORY_MODEL: Final = replace(DEFAULT_MODEL, registration_m=0.0, systematic_change_share=0.0)

@@ -24,31 +24,31 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from cryosentinel_core.area_band import BAND_REACH_PX
-from cryosentinel_core.components import level_of_threshold
+from cryosentinel_core.chips.metrics import Counts, count_pixels
+from cryosentinel_core.engine.model_loading import build_segmenter, plain_of
+from cryosentinel_core.engine.precision import SAMPLE_WINDOWS, settle_precision
+from cryosentinel_core.engine.prefetch import ahead
 from cryosentinel_core.errors import CryosentinelError, InputError
-from cryosentinel_core.io.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, SPREAD_LAYER, WATER_LAYER, write_layer
-from cryosentinel_core.io.vector import write_lakes
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.io.chip_sources import Chip, ChipSource, open_chips
+from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, SPREAD_LAYER, WATER_LAYER, write_layer
+from cryosentinel_core.io.tables.vector import write_lakes
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, safe_name, write_json
-from cryosentinel_core.lake import LakeOrigin, LakeReaders
-from cryosentinel_core.lakes import extract_lakes, merge_zones
-from cryosentinel_core.lattice import Grid
-from cryosentinel_core.metrics import Counts, count_pixels
+from cryosentinel_core.lakes.area_band import BAND_REACH_PX
+from cryosentinel_core.lakes.components import level_of_threshold
+from cryosentinel_core.lakes.extract import extract_lakes, merge_zones
+from cryosentinel_core.lakes.tables import LakeOrigin, LakeReaders
+from cryosentinel_core.lakes.uncertainty import model_of_segmenter
+from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
 from cryosentinel_core.provenance import Provenance, digest_of
-from cryosentinel_core.radiometry import check_offset
+from cryosentinel_core.report.chip_summary import ChipResult, ChipsSummary, rows_of, table_of, warnings_of
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segmenter import Engine, Segmenter, has_spread
-from cryosentinel_core.settings import WATER_INDEX, PredictSettings
-from cryosentinel_core.uncertainty import model_of_segmenter
+from cryosentinel_core.scenes.radiometry import check_offset
+from cryosentinel_core.segment.batches import begin_batch, stage_batch
+from cryosentinel_core.segment.segmenter import Engine, Segmenter, has_spread
+from cryosentinel_core.segment.windows import encode_logits, encode_spread, join_batches, pad_halo
+from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
-from cryosentinel_core.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
-from cryosentinel_core.windows import encode_logits, encode_spread, join_batches, pad_halo
-from cryosentinel_core.workflows.ahead import ahead
-from cryosentinel_core.workflows.batches import begin_batch, stage_batch
-from cryosentinel_core.workflows.chip_results import ChipResult, ChipsSummary, rows_of, table_of, warnings_of
-from cryosentinel_core.workflows.chip_sources import Chip, ChipSource, open_chips
-from cryosentinel_core.workflows.segmenters import build_segmenter, plain_of
-from cryosentinel_core.workflows.settling import SAMPLE_WINDOWS, settle_precision
 
 _LAYERS: Final = {"logit": LOGIT_LAYER, "probability": PROBABILITY_LAYER, "water": WATER_LAYER, "spread": SPREAD_LAYER}
 """Kind of raster, as in file names -> how it is stored; the last only where there is a spread."""

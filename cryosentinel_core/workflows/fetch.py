@@ -14,17 +14,17 @@ from typing import Any
 
 from shapely.geometry import mapping
 
-from cryosentinel_core.area import Area
-from cryosentinel_core.io.stack import RECORD, folder_of_tile
+from cryosentinel_core.engine.jobs import run_jobs
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import group_cells
+from cryosentinel_core.ground.season import OCTOBER
+from cryosentinel_core.io.catalogs.scenes_lock import ROLES, Lock
+from cryosentinel_core.io.rasters.stack_files import RECORD, folder_of_tile
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, write_json
-from cryosentinel_core.lattice import group_cells
-from cryosentinel_core.recipe import Recipe
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.season import OCTOBER
-from cryosentinel_core.selection import Role
-from cryosentinel_core.settings import FetchSettings
-from cryosentinel_core.workflows.jobs import run_jobs
-from cryosentinel_core.workflows.lock import ROLES, Lock
+from cryosentinel_core.scenes.scene import Role
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.stack.recipe import Recipe
 from cryosentinel_core.workflows.planning import lattice_tiles, plan_years
 from cryosentinel_core.workflows.stacking import StackJob, make_stack_tile
 

@@ -1,6 +1,6 @@
 """What the catalogues have for an area: optical scenes of one collection, terrain, radar, each from the first place that has it.
 
-Neighbours: `io.catalog` asks one catalogue; `selection` chooses among scenes; `planning` enters the choice into the lock.
+Neighbours: `io.catalogs.search` asks one catalogue; `selection` chooses among scenes; `planning` enters the choice into the lock.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import CatalogError, CryosentinelError, DataError, NoScenes
-from cryosentinel_core.io.catalog import Patience, products_in, search_items
-from cryosentinel_core.io.items import scene_of_item, with_absolute_hrefs
-from cryosentinel_core.io.providers import DEFAULT_CATALOGS
-from cryosentinel_core.lattice import Tile
+from cryosentinel_core.ground.lattice import Tile
+from cryosentinel_core.ground.season import OCTOBER, Season
+from cryosentinel_core.io.catalogs.scenes_lock import Lock, reference_of
+from cryosentinel_core.io.catalogs.search import Patience, products_in, search_items
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.season import OCTOBER, Season
-from cryosentinel_core.selection import RADAR_DAYS, Choice, Role, Scene, SelectionRules, coverage, select_optical
-from cryosentinel_core.settings import FetchSettings
-from cryosentinel_core.workflows.lock import Lock, reference_of
+from cryosentinel_core.scenes.items import scene_of_item, with_absolute_hrefs
+from cryosentinel_core.scenes.providers import DEFAULT_CATALOGS
+from cryosentinel_core.scenes.scene import Role, Scene
+from cryosentinel_core.scenes.selection import RADAR_DAYS, Choice, SelectionRules, coverage, select_optical
+from cryosentinel_core.settings.fetch import FetchSettings
 
 
 @dataclass

@@ -16,16 +16,17 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.bands import index_of_band
-from cryosentinel_core.change_frames import add_pieces, as_piece_frame
-from cryosentinel_core.change_table import ChangeTables
-from cryosentinel_core.io.results import YearOfLakes
-from cryosentinel_core.io.stack import RECORD as TILE_RECORD
-from cryosentinel_core.io.stack import read_layer as read_stack_layer
+from cryosentinel_core.change.change_frames import add_pieces, as_piece_frame
+from cryosentinel_core.change.change_table import ChangeTables
+from cryosentinel_core.ground.lattice import Cell
+from cryosentinel_core.io.rasters.stack_files import RECORD as TILE_RECORD
+from cryosentinel_core.io.rasters.stack_files import read_layer as read_stack_layer
 from cryosentinel_core.io.workspace import read_json
-from cryosentinel_core.lake import Status
-from cryosentinel_core.lattice import Cell
-from cryosentinel_core.registration import (
+from cryosentinel_core.io.year_results import YearOfLakes
+from cryosentinel_core.lakes.tables import Status
+from cryosentinel_core.lakes.uncertainty import UncertaintyModel
+from cryosentinel_core.reporter import Reporter
+from cryosentinel_core.scenes.registration import (
     MAX_PATCHES,
     MAX_TRIES,
     UNKNOWN,
@@ -37,9 +38,8 @@ from cryosentinel_core.registration import (
     move_outline,
     patches_of_cells,
 )
-from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.scene import COUNT_NAMES, Condition
-from cryosentinel_core.uncertainty import UncertaintyModel
+from cryosentinel_core.stack.bands import index_of_band
+from cryosentinel_core.stack.stack import COUNT_NAMES, Condition
 
 REGISTRATION_BAND: Final = "B08"
 """Near infrared: 10 m, and textured on bare ground and vegetation alike."""

@@ -12,28 +12,27 @@ from typing import Any, Final
 
 import shapely
 
-from cryosentinel_core.area import Area
 from cryosentinel_core.errors import InputError, NoScenes
-from cryosentinel_core.io.catalog import Patience
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import Tile, group_cells
+from cryosentinel_core.ground.season import Season
+from cryosentinel_core.io.catalogs.scenes_lock import Lock, differences_of, read_lock, selection_of
+from cryosentinel_core.io.catalogs.search import Patience
 from cryosentinel_core.io.workspace import Workspace, write_json
-from cryosentinel_core.lattice import Tile, group_cells
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.season import Season
-from cryosentinel_core.selection import (
+from cryosentinel_core.scenes.scene import Role, Scene
+from cryosentinel_core.scenes.selection import (
     Choice,
-    Role,
-    Scene,
     choose_orbit,
     near_dates,
     outline_of_tile,
     select_radar,
     select_terrain,
 )
-from cryosentinel_core.settings import FetchSettings
-from cryosentinel_core.terrain import SHADOW_HALO_PX
+from cryosentinel_core.scenes.terrain import SHADOW_HALO_PX
+from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.units import PIXEL_M
 from cryosentinel_core.workflows.finding import Search, choose_optical, find_radar, find_terrain
-from cryosentinel_core.workflows.lock import Lock, differences_of, read_lock, selection_of
 
 TERRAIN_REACH_M: Final = float((SHADOW_HALO_PX + 10) * PIXEL_M)
 """The DEM is needed this far around a tile, for shadows from outside."""

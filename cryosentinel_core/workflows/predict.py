@@ -13,23 +13,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cryosentinel_core.area import Area
-from cryosentinel_core.area_band import BAND_REACH_PX
+from cryosentinel_core.engine.dispatch import segment_tiles
+from cryosentinel_core.engine.model_loading import build_segmenter, devices_of, plain_of
+from cryosentinel_core.engine.precision import sample_windows, settle_precision
+from cryosentinel_core.engine.tile_jobs import TileJob
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import Cell, group_cells
 from cryosentinel_core.io.workspace import Workspace, read_json, remove_leftovers
-from cryosentinel_core.lattice import Cell, group_cells
+from cryosentinel_core.lakes.area_band import BAND_REACH_PX
+from cryosentinel_core.lakes.uncertainty import model_of_segmenter
 from cryosentinel_core.provenance import Provenance, digest_of
-from cryosentinel_core.recipe import Recipe
+from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segmenter import Segmenter
-from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
-from cryosentinel_core.uncertainty import model_of_segmenter
+from cryosentinel_core.segment.segmenter import Segmenter
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
+from cryosentinel_core.stack.recipe import Recipe
 from cryosentinel_core.workflows.fetch import fetch
-from cryosentinel_core.workflows.predict_summary import PredictSummary
-from cryosentinel_core.workflows.segment import TileJob
-from cryosentinel_core.workflows.segmenters import build_segmenter, devices_of, plain_of
-from cryosentinel_core.workflows.segmenting import segment_tiles
-from cryosentinel_core.workflows.settling import sample_windows, settle_precision
-from cryosentinel_core.workflows.year_results import YearPlan, finish_year
+from cryosentinel_core.workflows.predict_year import YearPlan, finish_year
 
 
 def predict(

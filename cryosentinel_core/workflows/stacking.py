@@ -15,8 +15,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosentinel_core.bands import S1_NAMES, S2_NAMES
-from cryosentinel_core.composite import (
+from cryosentinel_core.ground.lattice import Cell, Grid, Tile, hull_of_cells, mask_of_cells
+from cryosentinel_core.ground.season import days_of_date
+from cryosentinel_core.io.catalogs.signing import TokenSigner
+from cryosentinel_core.io.rasters.elevation import Relief
+from cryosentinel_core.io.rasters.source import Access
+from cryosentinel_core.io.rasters.stack_files import write_stack_tile
+from cryosentinel_core.io.scene_bands import Reading, Unreadable, read_band, read_bands, read_power, read_terrain
+from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.scenes.composite import (
     HALO_PX,
     Judgement,
     Seen,
@@ -27,27 +34,15 @@ from cryosentinel_core.composite import (
     judge_pixels,
     median_of_dates,
 )
-from cryosentinel_core.io.elevation import Relief
-from cryosentinel_core.io.providers import PLANETARY_COMPUTER, SCL
-from cryosentinel_core.io.raster import Access
-from cryosentinel_core.io.signing import TokenSigner
-from cryosentinel_core.io.stack import write_stack_tile
-from cryosentinel_core.lattice import Cell, Grid, Tile, hull_of_cells, mask_of_cells
-from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.radiometry import (
-    JUDGED_BANDS,
-    filter_lee,
-    floor_of_band,
-    judge_floors,
-    to_decibel,
-)
-from cryosentinel_core.recipe import Recipe
-from cryosentinel_core.scene import COUNT_NAMES, DATE_NAMES, Condition, Stack
-from cryosentinel_core.season import days_of_date
-from cryosentinel_core.selection import Scene, group_overpasses
-from cryosentinel_core.terrain import cast_shadow, grid_azimuth, halo_of_shadow
+from cryosentinel_core.scenes.providers import PLANETARY_COMPUTER, SCL
+from cryosentinel_core.scenes.radiometry import JUDGED_BANDS, filter_lee, floor_of_band, judge_floors, to_decibel
+from cryosentinel_core.scenes.scene import Scene
+from cryosentinel_core.scenes.selection import group_overpasses
+from cryosentinel_core.scenes.terrain import cast_shadow, grid_azimuth, halo_of_shadow
+from cryosentinel_core.stack.bands import S1_NAMES, S2_NAMES
+from cryosentinel_core.stack.recipe import Recipe
+from cryosentinel_core.stack.stack import COUNT_NAMES, DATE_NAMES, Condition, Stack
 from cryosentinel_core.units import CELL_PX
-from cryosentinel_core.workflows.reading import Reading, Unreadable, read_band, read_bands, read_power, read_terrain
 
 RADAR_HALO_PX: Final = 2
 """What the 5 x 5 speckle filter reaches."""

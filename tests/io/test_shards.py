@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryosentinel_core.chips.shard_chip import ShardChip, find_observed
 from cryosentinel_core.errors import DataError, InputError
-from cryosentinel_core.io.shard_chip import ShardChip, find_observed
 from cryosentinel_core.io.shards import ShardDataset, find_shards, write_shard
 
 

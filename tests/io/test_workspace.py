@@ -21,7 +21,7 @@ from cryosentinel_core.io.workspace import (
     writing,
 )
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.recipe import Recipe
+from cryosentinel_core.stack.recipe import Recipe
 
 
 @given(st.text(max_size=200))

@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from cryosentinel_core.simulate import SimulateSettings, SimulationSummary, load_truth, simulate
 from cryosentinel_core.simulate.classification import CLOUD_CLASSES
-from cryosentinel_core.simulate.optical import reflectance_in, view_of
+from cryosentinel_core.simulate.optical import reflectance_in
+from cryosentinel_core.simulate.optical_view import view_of
 from cryosentinel_core.simulate.schedule import plan_optical
 from cryosentinel_core.simulate.world import build_world
 

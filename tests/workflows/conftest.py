@@ -15,7 +15,7 @@ from made_chips import (
 
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.settings import PredictSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows.chips import ChipsSummary, predict_chips
 
 

@@ -17,24 +17,27 @@ import shapely
 from numpy.typing import NDArray
 
 from cryosentinel_core.errors import CryosentinelError, DataError, InputError
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.mosaic import Layer, write_layer
-from cryosentinel_core.io.stack import read_stack, write_stack_tile
-from cryosentinel_core.io.vector import write_lakes
+from cryosentinel_core.ground.lattice import Grid, Tile
+from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.ground.season import EPOCH
+from cryosentinel_core.io.rasters.mosaic import Layer, write_layer
+from cryosentinel_core.io.rasters.stack_files import read_stack, write_stack_tile
+from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.vector import write_lakes
 from cryosentinel_core.io.workspace import Workspace, write_json
-from cryosentinel_core.lake import CHANGE_COLUMNS, Inventory, LakeOrigin, LakeReaders
-from cryosentinel_core.lakes import extract_lakes, merge_zones
-from cryosentinel_core.lattice import Grid, Tile, transformer
+from cryosentinel_core.lakes.extract import extract_lakes, merge_zones
+from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, Inventory, LakeOrigin, LakeReaders
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.registration import UNKNOWN
+from cryosentinel_core.report.change_summary import ChangeSummary
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.scene import Stack
-from cryosentinel_core.season import EPOCH
-from cryosentinel_core.settings import ChangeSettings, FetchSettings, PredictSettings
+from cryosentinel_core.scenes.registration import UNKNOWN
+from cryosentinel_core.settings.change import ChangeSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.simulate import SimulateSettings, simulate
+from cryosentinel_core.stack.stack import Stack
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.workflows.change import change, change_inventories
-from cryosentinel_core.workflows.change_summary import ChangeSummary
 from cryosentinel_core.workflows.predict import predict
 
 EPSG = 32643

@@ -28,14 +28,14 @@ from made_chips import (
 from pyproj import Transformer
 
 from cryosentinel_cli.main import cli
+from cryosentinel_core.chips.metrics import Counts
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.metrics import Counts
+from cryosentinel_core.report.chip_summary import NAMED_AT_MOST, rows_of, table_of
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.segmenter import ChipBatch
-from cryosentinel_core.settings import PredictSettings
+from cryosentinel_core.segment.segmenter import ChipBatch
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows import chips as chips_module
-from cryosentinel_core.workflows.chip_results import NAMED_AT_MOST, rows_of, table_of
 from cryosentinel_core.workflows.chips import ChipsSummary, predict_chips
 
 

@@ -25,15 +25,15 @@ from made_chips import (
 )
 from pyproj import Transformer
 
-from cryosentinel_core.settings import PredictSettings
-from cryosentinel_core.workflows.chip_sources import chip_of_row
+from cryosentinel_core.io.chip_sources import chip_of_row
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows.chips import ChipsSummary
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> PredictSettings:
     """A tiny network with random weights."""
-    from cryosentinel_core.io.model_files import write_random_checkpoint
+    from cryosentinel_core.io.weights.model_files import write_random_checkpoint
 
     path = write_random_checkpoint(tmp_path_factory.mktemp("weights") / "tiny.ckpt", seed=6, decoder_channels=8)
     return PredictSettings(
@@ -58,7 +58,7 @@ def test_shards_and_geotiffs_give_the_same_by_a_network(tmp_path: Path, network:
 
 def test_the_spread_of_chips(tmp_path: Path, network: PredictSettings) -> None:
     """The standard deviation over the four flips, an area band around every lake; nothing of it is left by a run without."""
-    from cryosentinel_core.io.model_files import load_segmenter
+    from cryosentinel_core.io.weights.model_files import load_segmenter
 
     chips = [lake_chip(0), with_holes(lake_chip(1)), lake_chip(2, lat=None)]
     source = make_dataset(tmp_path / "data", chips)

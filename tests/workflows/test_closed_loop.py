@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 import shapely
 
-from cryosentinel_core.area import Area
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.stack import read_stack
-from cryosentinel_core.io.vector import read_lakes
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import hull_of_cells
+from cryosentinel_core.io.rasters.stack_files import read_stack
+from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.lattice import hull_of_cells
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.scene import Condition, Stack
-from cryosentinel_core.settings import ChangeSettings, FetchSettings, PredictSettings
+from cryosentinel_core.settings.change import ChangeSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
+from cryosentinel_core.stack.stack import Condition, Stack
 from cryosentinel_core.workflows.change import ChangeSummary, change
 from cryosentinel_core.workflows.fetch import fetch
 from cryosentinel_core.workflows.predict import predict
@@ -124,5 +126,5 @@ def test_years_agree_over_rock_once_the_offset_is_off(
 ) -> None:
     home, area, _ = done
     assert np.abs(rock_difference(home, area, small_catalogue)).max() < 120
-    monkeypatch.setattr("cryosentinel_core.io.items.offset_of_baseline", lambda baseline: 0)
+    monkeypatch.setattr("cryosentinel_core.scenes.items.offset_of_baseline", lambda baseline: 0)
     assert rock_difference(Workspace(tmp_path), area, small_catalogue).min() > 700

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +9,23 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
-
-from cryosentinel_core.area import Area
-from cryosentinel_core.errors import InputError, NoScenes
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.catalog import Patience
-from cryosentinel_core.io.stack import read_stack
-from cryosentinel_core.io.workspace import Workspace, read_json
-from cryosentinel_core.lattice import Grid, hull_of_cells, tile_of_cell, transformer
-from cryosentinel_core.reporter import Silent
-from cryosentinel_core.scene import Condition, Stack
-from cryosentinel_core.settings import FetchSettings
-from cryosentinel_core.units import CELL_M
-from cryosentinel_core.workflows import finding, planning, reading
-from cryosentinel_core.workflows.fetch import FetchSummary, fetch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "io"))
 from loopback import loopback
+
+from cryosentinel_core.errors import InputError, NoScenes
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import Grid, hull_of_cells, tile_of_cell
+from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.io import scene_bands as reading
+from cryosentinel_core.io.catalogs.search import Patience
+from cryosentinel_core.io.rasters.stack_files import read_stack
+from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.workspace import Workspace, read_json
+from cryosentinel_core.reporter import Silent
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.stack.stack import Condition, Stack
+from cryosentinel_core.units import CELL_M
+from cryosentinel_core.workflows import finding, planning
+from cryosentinel_core.workflows.fetch import FetchSummary, fetch
 
 YEARS = (2017, 2023)
 BANDS = ("s2", "s1", "dem", "counts", "condition", "dates")
@@ -385,5 +384,5 @@ def test_an_area_outside_high_mountain_asia_is_named(
     settings = settings_for(small_catalogue, dry_run=True)
     area = tiny_area(small_catalogue)
     assert not any("High Mountain Asia" in warning for warning in run(tmp_path, area, settings, (2023,)).warnings)
-    monkeypatch.setattr("cryosentinel_core.area.HIGH_MOUNTAIN_ASIA", (0.0, 40.0, 10.0, 50.0))
+    monkeypatch.setattr("cryosentinel_core.ground.area.HIGH_MOUNTAIN_ASIA", (0.0, 40.0, 10.0, 50.0))
     assert any("High Mountain Asia" in warning for warning in run(tmp_path, area, settings, (2023,)).warnings)

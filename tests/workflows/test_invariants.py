@@ -13,17 +13,18 @@ import rasterio
 import shapely
 from made_stack import FakeNetwork
 
-from cryosentinel_core.area import Area
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.mosaic import read_part
-from cryosentinel_core.io.vector import read_lakes
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.io.rasters.mosaic import read_part
+from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.lattice import Grid
+from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.settings import FetchSettings, PredictSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.workflows.predict import predict
-from cryosentinel_core.workflows.predict_summary import PredictSummary
 
 Run = Callable[..., PredictSummary]
 
@@ -168,8 +169,8 @@ def test_blended_windows_at_every_overlap(
     small_catalogue: Path, tmp_path: Path, whole: PredictSummary, monkeypatch: pytest.MonkeyPatch, overlap: float
 ) -> None:
     """Tiles and areas may cut a network's windows anywhere: the blended logits stay the same to the bit."""
-    for room in ("predict", "segment"):
-        monkeypatch.setattr(f"cryosentinel_core.workflows.{room}.build_segmenter", lambda settings: FakeNetwork())
+    for module in ("workflows.predict", "engine.tile_jobs"):
+        monkeypatch.setattr(f"cryosentinel_core.{module}.build_segmenter", lambda settings: FakeNetwork())
     area = load_area(str(small_catalogue / "aoi.geojson"))
     epsg = area.zones[0].epsg
     one = predict_year(small_catalogue, tmp_path / "one", area, overlap=overlap)

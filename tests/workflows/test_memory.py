@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cryosentinel_core.components import find_components
-from cryosentinel_core.io.mosaic import LOGIT_LAYER, read_part, write_layer
-from cryosentinel_core.lake import LakeReaders
-from cryosentinel_core.lattice import Grid
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, read_part, write_layer
+from cryosentinel_core.lakes.components import find_components
+from cryosentinel_core.lakes.tables import LakeReaders
 from cryosentinel_core.units import LOGIT_NODATA
 
 MIB = 2**20

@@ -14,24 +14,25 @@ import pytest
 import rasterio
 import shapely
 
-from cryosentinel_core.area import Area
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.mosaic import read_part
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.io.rasters.mosaic import read_part
+from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.lattice import Grid
+from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.settings import FetchSettings, PredictSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.workflows.fetch import fetch
 from cryosentinel_core.workflows.predict import predict
-from cryosentinel_core.workflows.predict_summary import PredictSummary
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from cryosentinel_core.io.model_files import write_random_checkpoint
+    from cryosentinel_core.io.weights.model_files import write_random_checkpoint
 
     wide_enough_for_winograd = 128
     path = tmp_path_factory.mktemp("weights") / "tiny.ckpt"
@@ -41,7 +42,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a network that takes less time, where its arithmetic does not matter."""
-    from cryosentinel_core.io.model_files import write_random_checkpoint
+    from cryosentinel_core.io.weights.model_files import write_random_checkpoint
 
     return write_random_checkpoint(tmp_path_factory.mktemp("weights") / "narrow.ckpt", decoder_channels=32)
 
@@ -153,10 +154,11 @@ def test_zone_border(border_catalogue: Path, tmp_path: Path, weights: Path) -> N
 PEAK_OF_PREDICT = """
 import sys
 from pathlib import Path
-from cryosentinel_core.io.area import load_area
+from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.settings import FetchSettings, PredictSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows.predict import predict
 catalogue, root, aoi, weights = sys.argv[1:]
 settings = PredictSettings(

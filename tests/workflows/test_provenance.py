@@ -11,10 +11,11 @@ import pytest
 import rasterio
 
 from cryosentinel_core import __version__
-from cryosentinel_core.io.area import load_area
+from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.settings import FetchSettings, PredictSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows.predict import predict
 
 

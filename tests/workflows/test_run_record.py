@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryosentinel_core.area import Area
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.mosaic import read_part
-from cryosentinel_core.io.stack import read_layer
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.io.rasters.mosaic import read_part
+from cryosentinel_core.io.rasters.stack_files import read_layer
+from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.workspace import Workspace
+from cryosentinel_core.lakes.water_mask import WATER_UNOBSERVED
+from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.settings import WATER_INDEX, FetchSettings, PredictSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA
-from cryosentinel_core.water_mask import WATER_UNOBSERVED
 from cryosentinel_core.workflows.predict import predict
-from cryosentinel_core.workflows.predict_summary import PredictSummary
-from cryosentinel_core.workflows.year_results import lake_readers
+from cryosentinel_core.workflows.predict_year import lake_readers
 
 
 def run(catalogue: Path, root: Path, area: Area, **changes: float) -> PredictSummary:

@@ -12,22 +12,24 @@ import rasterio
 import shapely
 from made_stack import FakeNetwork, cells_of, make_jobs, write_made_stack
 
-from cryosentinel_core.area import Area
-from cryosentinel_core.io.area import load_area
-from cryosentinel_core.io.mosaic import read_part
-from cryosentinel_core.io.vector import read_lakes
+from cryosentinel_core.engine import tile_jobs as segment
+from cryosentinel_core.engine.tile_jobs import segment_run
+from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import Grid, hull_of_cells
+from cryosentinel_core.io.rasters.mosaic import read_part
+from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.lake import BAND_COLUMNS, LAKE_COLUMNS
-from cryosentinel_core.lattice import Grid, hull_of_cells
+from cryosentinel_core.lakes.tables import BAND_COLUMNS, LAKE_COLUMNS
+from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.segmenter import ChipBatch, has_spread
-from cryosentinel_core.settings import ChangeSettings, FetchSettings, PredictSettings
+from cryosentinel_core.segment.segmenter import ChipBatch, has_spread
+from cryosentinel_core.settings.change import ChangeSettings
+from cryosentinel_core.settings.fetch import FetchSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA, SPREAD_NODATA
-from cryosentinel_core.workflows import segment
 from cryosentinel_core.workflows.change import change
 from cryosentinel_core.workflows.predict import predict
-from cryosentinel_core.workflows.predict_summary import PredictSummary
-from cryosentinel_core.workflows.segment import segment_run
 
 
 class Doubting(FakeNetwork):
@@ -51,8 +53,8 @@ def by_settings(settings: PredictSettings) -> FakeNetwork:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("predict", "segment"):
-        monkeypatch.setattr(f"cryosentinel_core.workflows.{room}.build_segmenter", by_settings)
+    for module in ("workflows.predict", "engine.tile_jobs"):
+        monkeypatch.setattr(f"cryosentinel_core.{module}.build_segmenter", by_settings)
 
 
 def run(catalogue: Path, root: Path, area: Area, *, years: tuple[int, ...] = (2023,), **more: Any) -> PredictSummary:
@@ -178,7 +180,7 @@ def test_change_reads_lakes_with_a_band(small_catalogue: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_with_a_network(small_catalogue: Path, tmp_path: Path) -> None:
     """From a checkpoint: the name, the same logits as without, a spread of some size, the same in tiles of 2 cells."""
-    from cryosentinel_core.io.model_files import write_random_checkpoint
+    from cryosentinel_core.io.weights.model_files import write_random_checkpoint
 
     weights = write_random_checkpoint(tmp_path / "tiny.ckpt", decoder_channels=32)
     area = load_area(str(small_catalogue / "aoi.geojson"))
@@ -202,9 +204,9 @@ def test_with_a_network(small_catalogue: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_ensemble_from_files_to_lakes(tmp_path: Path) -> None:
     """Two networks over two processes: the same bytes as over one, every member's SHA-256 in the record of each tile."""
-    from cryosentinel_core.io.model_files import write_random_checkpoint
-    from cryosentinel_core.workflows.segmenters import build_segmenter, plain_of
-    from cryosentinel_core.workflows.segmenting import segment_tiles
+    from cryosentinel_core.engine.dispatch import segment_tiles
+    from cryosentinel_core.engine.model_loading import build_segmenter, plain_of
+    from cryosentinel_core.io.weights.model_files import write_random_checkpoint
 
     models = [str(write_random_checkpoint(tmp_path / f"{n}.ckpt", seed=n, decoder_channels=32)) for n in (1, 2)]
     cells = cells_of(2, 3)
@@ -232,7 +234,7 @@ def test_the_command_line_with_two_models(small_catalogue: Path, tmp_path: Path)
     from click.testing import CliRunner
 
     from cryosentinel_cli.main import cli
-    from cryosentinel_core.io.model_files import write_random_checkpoint
+    from cryosentinel_core.io.weights.model_files import write_random_checkpoint
 
     models = [str(write_random_checkpoint(tmp_path / f"{n}.ckpt", seed=n, decoder_channels=32)) for n in (1, 2)]
     arguments = ["predict", "--aoi", str(small_catalogue / "aoi.geojson"), "--year", "2023", "-q", "--json"]

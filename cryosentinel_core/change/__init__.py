@@ -1,0 +1,1 @@
+"""From lakes of several years to what happened to each."""

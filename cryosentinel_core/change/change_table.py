@@ -1,0 +1,370 @@
+"""The change table: one row a lake and pair of years, with what happened, how sure that is, or why it cannot be said.
+
+Unobserved is not dry. Of every lake stands how much of its ground was seen in each year: the ground is the union of all
+years' outlines grown by a pixel. A lake is new or vanished only where the other year saw bare ground under its whole
+outline. Pure arithmetic on tables; what was seen comes as counts from `io`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Final
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from cryosentinel_core.change.change_frames import add_pieces, as_change_frame, as_piece_frame
+from cryosentinel_core.change.lake_keys import Key
+from cryosentinel_core.change.matching import Match, relation_of
+from cryosentinel_core.change.significance import estimate_trend, normal_quantile, p_values
+from cryosentinel_core.errors import InputError
+from cryosentinel_core.lakes.tables import SERIES_COLUMNS, TREND_COLUMNS, GroundSeen, Reason, Status
+from cryosentinel_core.lakes.uncertainty import DEFAULT_MODEL, UncertaintyModel, change_sigma
+
+PIXEL_AREA_M2: Final = 100.0
+"""Of a lattice pixel."""
+
+
+SeenBy = Callable[[BaseGeometry, int], Mapping[int, GroundSeen]]
+"""(ground in EPSG:4326, pixels to grow it by) -> what each year saw of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How years are compared.
+
+    Attributes:
+        years: Ascending and distinct, two or more.
+        confidence: Of intervals and of the significance flag.
+        min_observed: Share of a lake's ground that must be seen.
+        max_day_difference: Days of the year between two years' dates beyond which a pair is not comparable.
+        min_area_m2: Smallest lake of the table.
+        model: Constants of the error model.
+    """
+
+    years: tuple[int, ...]
+    confidence: float = 0.95
+    min_observed: float = 0.95
+    max_day_difference: float = 30.0
+    min_area_m2: float = 5_000.0
+    model: UncertaintyModel = DEFAULT_MODEL
+
+    def __post_init__(self) -> None:
+        if len(self.years) < 2 or list(self.years) != sorted(set(self.years)):
+            raise InputError(
+                f"years {', '.join(map(str, self.years)) or 'none'}: wanted two or more, ascending and distinct",
+                "give them as 2017 2023",
+            )
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Each consecutive pair, then first and last if that is another."""
+        found = list(pairwise(self.years))
+        if len(self.years) > 2:
+            found.append((self.years[0], self.years[-1]))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class ChangeTables:
+    """What a comparison gives.
+
+    Attributes:
+        change: `CHANGE_COLUMNS` (with three or more years `TREND_COLUMNS` too) and geometry: the outlines of both years as
+            one.
+        gained: Ground that became water between two observed years: `lake_key`, `pair`, `area_m2`, geometry.
+        lost: Water that became ground, likewise.
+        series: `SERIES_COLUMNS`, one row a lake and year; empty with two years.
+    """
+
+    change: gpd.GeoDataFrame
+    gained: gpd.GeoDataFrame
+    lost: gpd.GeoDataFrame
+    series: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeInYear:
+    """A lake's outlines of one year together, and what that year saw of its ground.
+
+    Attributes:
+        year: The year.
+        n_outlines: How many outlines; 0 = none was drawn.
+        area_m2: Total; 0 if none.
+        random_m2: Random sigma of it.
+        systematic_m2: Systematic sigma of it.
+        perimeter_m: Total.
+        ids: Of the outlines, sorted.
+        touches_edge: True if one touches ground that was not processed.
+        elevation_m: Of the largest, NaN if unknown.
+        day_of_year: Of the largest's median date, NaN if unknown.
+        outline: All outlines as one geometry, EPSG:4326; empty if none.
+        seen: Of the ground of all years.
+    """
+
+    year: int
+    n_outlines: int
+    area_m2: float
+    random_m2: float
+    systematic_m2: float
+    perimeter_m: float
+    ids: tuple[str, ...]
+    touches_edge: bool
+    elevation_m: float
+    day_of_year: float
+    outline: BaseGeometry
+    seen: GroundSeen
+
+
+def compare_years(
+    tables: Mapping[int, gpd.GeoDataFrame],
+    matches: Sequence[Match],
+    keys: Sequence[Key],
+    seen_by: SeenBy,
+    comparison: Comparison,
+) -> ChangeTables:
+    """The change table of some lakes.
+
+    Args:
+        tables: Year -> outlines with `LAKE_COLUMNS`.
+        matches: The lakes that get rows.
+        keys: Of the lakes, in the same order.
+        seen_by: What each year saw of a piece of ground.
+        comparison: How to compare.
+    """
+    columns = {year: _Columns.of(tables[year]) for year in comparison.years}
+    order = sorted(range(len(matches)), key=lambda index: keys[index].lake_key)
+    rows: list[dict[str, Any]] = []
+    series: list[dict[str, Any]] = []
+    pieces: dict[str, list[dict[str, Any]]] = {"gained": [], "lost": []}
+    for index in order:
+        ground, history = _history(matches[index], columns, seen_by, comparison)
+        trend = _series_rows(keys[index], history, comparison, series) if len(comparison.years) > 2 else {}
+        for year_from, year_to in comparison.pairs:
+            relation = relation_of(matches[index], tables, year_from, year_to, comparison.min_area_m2)
+            first, second = history[year_from], history[year_to]
+            row = _pair_row(keys[index], first, second, relation, ground, seen_by, comparison)
+            if row["status"] == Status.STABLE and not (first.n_outlines or second.n_outlines or matches[index].place):
+                continue
+            rows.append({**row, **trend})
+            if row["status"] != Status.UNOBSERVED:
+                add_pieces(pieces, row, history[year_from].outline, history[year_to].outline)
+    return ChangeTables(
+        change=as_change_frame(rows, comparison.pairs),
+        gained=as_piece_frame(pieces["gained"]),
+        lost=as_piece_frame(pieces["lost"]),
+        series=pd.DataFrame(series, columns=list(SERIES_COLUMNS)),
+    )
+
+
+def _history(
+    match: Match, tables: Mapping[int, _Columns], seen_by: SeenBy, comparison: Comparison
+) -> tuple[BaseGeometry, dict[int, LakeInYear]]:
+    """The ground of a lake, and the lake in every year that is compared."""
+    outlines = {year: _as_one(tables[year].geometry[list(match.rows(year))]) for year in comparison.years}
+    ground = _as_one(np.array(list(outlines.values()), dtype=object))
+    if ground.is_empty and match.place is not None:
+        ground = match.place
+    seen = seen_by(ground, 1)
+    history = {}
+    for year in comparison.years:
+        table = tables[year]
+        rows = sorted(match.rows(year), key=lambda row: (-table.area_m2[row], table.lake_id[row]))
+        day = table.day_of_year[rows[0]] if rows else np.nan
+        history[year] = LakeInYear(
+            year=year,
+            n_outlines=len(rows),
+            area_m2=float(table.area_m2[rows].sum()),
+            random_m2=float(np.sqrt((table.random_m2[rows] ** 2).sum())),
+            systematic_m2=float(table.systematic_m2[rows].sum()),
+            perimeter_m=float(table.perimeter_m[rows].sum()),
+            ids=tuple(sorted(table.lake_id[row] for row in rows)),
+            touches_edge=bool(table.touches_edge[rows].any()),
+            elevation_m=float(table.elevation_m[rows[0]]) if rows else np.nan,
+            day_of_year=float(day if np.isfinite(day) else table.typical_day),
+            outline=outlines[year],
+            seen=seen[year],
+        )
+    return ground, history
+
+
+def _pair_row(
+    key: Key,
+    first: LakeInYear,
+    second: LakeInYear,
+    relation: Status,
+    ground: BaseGeometry,
+    seen_by: SeenBy,
+    comparison: Comparison,
+) -> dict[str, Any]:
+    """One row of the table without its q-value."""
+    spots = _look_where_absent(first, second, seen_by)
+    reason = _reason(first, second, spots, comparison)
+    first, second = (_with_remnant(lake, spots.get(lake.year), comparison) for lake in (first, second))
+    sigma = float(
+        change_sigma(
+            first.random_m2,
+            second.random_m2,
+            first.systematic_m2,
+            second.systematic_m2,
+            first.perimeter_m,
+            second.perimeter_m,
+            model=comparison.model,
+        )
+    )
+    comparable = reason is Reason.NONE
+    has_change = comparable or (reason is Reason.SEASON and first.n_outlines > 0 and second.n_outlines > 0)
+    change = second.area_m2 - first.area_m2 if has_change else np.nan
+    p = float(p_values(change, sigma)) if comparable else np.nan
+    significant = p < 1.0 - comparison.confidence if comparable else None
+    status = _status(first, second, relation, significant, change) if comparable else Status.UNOBSERVED
+    both = shapely.union_all([first.outline, second.outline])
+    shown = ground if both.is_empty else both
+    point = shapely.point_on_surface(shown)
+    empty = {lake.year: not comparable and not lake.n_outlines for lake in (first, second)}
+    return {
+        "lake_key": key.lake_key,
+        "aliases": ";".join(key.aliases),
+        "pair": f"{first.year}-{second.year}",
+        "status": str(status),
+        "reason": str(reason),
+        "year_from": first.year,
+        "year_to": second.year,
+        "area_from_m2": np.nan if empty[first.year] else first.area_m2,
+        "area_to_m2": np.nan if empty[second.year] else second.area_m2,
+        "change_m2": change,
+        "change_percent": 100.0 * change / first.area_m2 if first.area_m2 > 0 else np.nan,
+        "change_sigma_m2": sigma if has_change else np.nan,
+        "minimum_detectable_change_m2": normal_quantile(comparison.confidence) * sigma if has_change else np.nan,
+        "significant": significant,
+        "q_value": np.nan,
+        "rate_m2_per_year": change / (second.year - first.year),
+        "observed_from": first.seen.observed_share,
+        "observed_to": second.seen.observed_share,
+        "day_of_year_difference": second.day_of_year - first.day_of_year,
+        "lake_ids_from": ";".join(first.ids),
+        "lake_ids_to": ";".join(second.ids),
+        "touches_edge": first.touches_edge or second.touches_edge,
+        "elevation_m": first.elevation_m if first.area_m2 >= second.area_m2 else second.elevation_m,
+        "lon": float(point.x),
+        "lat": float(point.y),
+        "p": p,
+        "geometry": shown,
+    }
+
+
+def _look_where_absent(first: LakeInYear, second: LakeInYear, seen_by: SeenBy) -> dict[int, GroundSeen]:
+    """For a year without an outline, what it saw under the outline of the other year."""
+    spots = {}
+    for absent, present in ((first, second), (second, first)):
+        if not absent.n_outlines and present.n_outlines:
+            spots[absent.year] = seen_by(present.outline, 0)[absent.year]
+    return spots
+
+
+def _reason(first: LakeInYear, second: LakeInYear, spots: Mapping[int, GroundSeen], comparison: Comparison) -> Reason:
+    """Why a pair of years cannot be compared: edge, then what hid the ground, then the season; `NONE` if it can."""
+    if first.touches_edge or second.touches_edge:
+        return Reason.EDGE
+    short = [lake.seen for lake in (first, second) if lake.seen.observed_share < comparison.min_observed]
+    short += [spot for spot in spots.values() if not spot.is_observed_whole]
+    if short:
+        causes = {name: sum(getattr(seen, name) for seen in short) for name in ("ice", "shadow", "cloud", "nodata")}
+        hidden = GroundSeen(**causes).reason
+        return Reason.NODATA if hidden is Reason.NONE else hidden
+    if abs(second.day_of_year - first.day_of_year) > comparison.max_day_difference:
+        return Reason.SEASON
+    return Reason.NONE
+
+
+def _with_remnant(lake: LakeInYear, spot: GroundSeen | None, comparison: Comparison) -> LakeInYear:
+    """A lake without an outline whose ground still holds water, too little to be drawn, with that water's area.
+
+    Up to the share that may be unobserved, single water pixels are noise and the ground counts as bare.
+    """
+    if spot is None or spot.lake <= (1.0 - comparison.min_observed) * spot.total:
+        return lake
+    area = spot.lake * PIXEL_AREA_M2
+    return replace(lake, area_m2=area, random_m2=area, perimeter_m=2.0 * float(np.sqrt(np.pi * area)))
+
+
+def _status(first: LakeInYear, second: LakeInYear, relation: Status, significant: bool | None, change: float) -> Status:
+    """What happened to a lake that both years saw."""
+    if second.n_outlines and first.area_m2 == 0:
+        return Status.NEW
+    if first.n_outlines and second.area_m2 == 0:
+        return Status.VANISHED
+    if relation is not Status.STABLE:
+        return relation
+    if not significant:
+        return Status.STABLE
+    return Status.GROWN if change > 0 else Status.SHRUNK
+
+
+def _series_rows(
+    key: Key, history: Mapping[int, LakeInYear], comparison: Comparison, series: list[dict[str, Any]]
+) -> dict[str, float]:
+    """Add a lake's years to the series; returns its trend."""
+    values = []
+    for year in comparison.years:
+        lake = history[year]
+        observed = lake.seen.observed_share >= comparison.min_observed and not lake.touches_edge
+        known = observed or lake.n_outlines > 0
+        values.append(lake.area_m2 if observed else np.nan)
+        series.append(
+            {
+                "lake_key": key.lake_key,
+                "year": year,
+                "area_m2": lake.area_m2 if known else np.nan,
+                "area_sigma_m2": float(np.hypot(lake.random_m2, lake.systematic_m2)) if known else np.nan,
+                "observed": observed,
+            }
+        )
+    trend = estimate_trend(comparison.years, values, comparison.confidence)
+    return dict(zip(TREND_COLUMNS, (trend.slope, trend.low, trend.high), strict=True))
+
+
+def _as_one(outlines: NDArray[np.object_]) -> BaseGeometry:
+    """Some outlines as one geometry."""
+    return outlines[0] if len(outlines) == 1 else shapely.union_all(outlines)
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """A lake table's columns as arrays, for quick reading row by row."""
+
+    geometry: NDArray[np.object_]
+    lake_id: list[str]
+    area_m2: NDArray[np.float64]
+    random_m2: NDArray[np.float64]
+    systematic_m2: NDArray[np.float64]
+    perimeter_m: NDArray[np.float64]
+    elevation_m: NDArray[np.float64]
+    day_of_year: NDArray[np.float64]
+    touches_edge: NDArray[np.bool_]
+    typical_day: float
+
+    @classmethod
+    def of(cls, table: gpd.GeoDataFrame) -> _Columns:
+        """The arrays of a table; a lake without an outline is taken to be dated as the median of its year's outlines."""
+        days = pd.to_datetime(table["median_date"].astype(object), errors="coerce", format="%Y-%m-%d").dt.day_of_year
+        day = days.to_numpy(dtype=float)
+        known = day[np.isfinite(day)]
+        return cls(
+            geometry=table.geometry.to_numpy(),
+            lake_id=table["lake_id"].astype(str).tolist(),
+            area_m2=table["area_m2"].to_numpy(dtype=float),
+            random_m2=table["area_sigma_random_m2"].to_numpy(dtype=float),
+            systematic_m2=table["area_sigma_systematic_m2"].to_numpy(dtype=float),
+            perimeter_m=table["perimeter_m"].to_numpy(dtype=float),
+            elevation_m=table["elevation_m"].to_numpy(dtype=float),
+            day_of_year=day,
+            touches_edge=table["touches_edge"].to_numpy(dtype=bool),
+            typical_day=float(np.median(known)) if known.size else np.nan,
+        )

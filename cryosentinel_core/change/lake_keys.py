@@ -1,0 +1,177 @@
+"""The names of lakes: keys that stay when years are added, kept with each lake's first outline in a registry.
+
+A key is an id of the place where a lake was first seen, but lakes are never found by it: the registered outlines are matched
+by overlap, like years are in `matching`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from cryosentinel_core.change.matching import Match, overlap_pairs, parts_that_count, total_area, whole_outline
+from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
+
+REGISTRY_COLUMNS: Final = ("lake_key", "first_year", "aliases")
+"""Columns of the registry, before the geometry (the first outline, EPSG:4326)."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """The name of a lake over all years.
+
+    Attributes:
+        lake_key: Unique in the registry.
+        aliases: Keys of lakes that merged into this one, sorted.
+    """
+
+    lake_key: str
+    aliases: tuple[str, ...] = ()
+
+
+def assign_keys(
+    matches: Sequence[Match],
+    tables: Mapping[int, gpd.GeoDataFrame],
+    registry: gpd.GeoDataFrame,
+    *,
+    min_area_m2: float,
+    pixel_m: float = 10.0,
+) -> tuple[list[Key], gpd.GeoDataFrame]:
+    """Keys of some lakes and the registry that knows them all.
+
+    A lake that overlaps one registered outline has its key. One that overlaps several (they merged) has the key of the
+    largest and the others as aliases. Where one registered outline lies under several lakes (it split), they have its key
+    with the suffixes `-a`, `-b`, ..., largest first, and keep them. On unregistered ground every outline of a lake's first
+    year is registered under its own id, `_2` added if another lake has that; the largest one's is the key. Asking again with
+    the registry returned gives the same keys and the same registry.
+
+    Args:
+        matches: The lakes that need keys.
+        tables: Year -> outlines in EPSG:4326 with the column `area_m2`.
+        registry: `REGISTRY_COLUMNS` and geometry; may be empty.
+        min_area_m2: Smallest lake in a table: of a lake's first outlines, smaller ones beside it are not registered.
+        pixel_m: As in `match_years`.
+
+    Returns:
+        One key a match, and the registry with new rows and aliases, sorted by key.
+    """
+    whole = np.array([whole_outline(match, tables) for match in matches], dtype=object)
+    alone, shared = _votes(whole, registry, pixel_m)
+    known = registry["lake_key"].astype(str).tolist()
+    registered_m2 = measure_geodesic(registry.geometry.to_numpy())[0] if len(registry) else np.zeros(0)
+    size = [sum(total_area(tables, year, match.rows(year)) for year in match.members) for match in matches]
+    keys: dict[int, Key] = {}
+    added: dict[str, tuple[int, BaseGeometry]] = {}
+    taken = set(known)
+    for index in sorted(range(len(matches)), key=lambda i: (-size[i], i)):
+        match = matches[index]
+        first = min(match.members, default=0)
+        roots = _without_relatives([known[entry] for entry in alone[index]])
+        if roots:
+            entries = [entry for entry in alone[index] if known[entry] in roots]
+            names = [known[entry] for entry in sorted(entries, key=lambda e: (-registered_m2[e], known[e]))]
+        elif shared[index]:
+            parent = known[max(shared[index], key=lambda e: (registered_m2[e], known[e]))]
+            names = [_next_suffix(parent, taken)]
+            added[names[0]] = first, shapely.union_all(tables[first].geometry.to_numpy()[list(match.rows(first))])
+        elif not match.members:
+            names = [_next_free(lake_id_of(whole[index]), taken)]
+        else:
+            names = []
+            for row in parts_that_count(match, tables, first, min_area_m2):
+                outline = tables[first].geometry.iloc[row]
+                names.append(_next_free(lake_id_of(outline), taken.union(names)))
+                added[names[-1]] = first, outline
+        taken.update(names)
+        keys[index] = Key(names[0], tuple(sorted(names[1:])))
+    ordered = [keys[index] for index in range(len(matches))]
+    return ordered, _extend_registry(registry, ordered, added)
+
+
+def empty_registry() -> gpd.GeoDataFrame:
+    """A registry that knows no lake."""
+    columns = {"lake_key": [], "first_year": np.zeros(0, dtype=np.int64), "aliases": []}
+    return gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries([], crs="EPSG:4326"), crs="EPSG:4326")
+
+
+def _votes(
+    whole: NDArray[np.object_], registry: gpd.GeoDataFrame, pixel_m: float
+) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+    """For each lake the registered outlines that lie under it alone, and those that lie under several lakes."""
+    i, j = overlap_pairs(whole, registry.geometry.to_numpy(), pixel_m**2)
+    n_lakes = np.bincount(j, minlength=len(registry))
+    alone: dict[int, list[int]] = defaultdict(list)
+    shared: dict[int, list[int]] = defaultdict(list)
+    for lake, entry in zip(i.tolist(), j.tolist(), strict=True):
+        (alone if n_lakes[entry] == 1 else shared)[lake].append(entry)
+    return alone, shared
+
+
+def _without_relatives(names: Iterable[str]) -> set[str]:
+    """Names of which none is a split part of another: a lake over one part is that part, over several it is their parent."""
+    found = set(names)
+    for name in sorted(found):
+        children = [other for other in found if other.startswith(f"{name}-") and "-" not in other[len(name) + 1 :]]
+        if len(children) == 1:
+            found.discard(name)
+    return {name for name in found if not any(name.startswith(f"{other}-") for other in found)}
+
+
+def _next_suffix(parent: str, taken: set[str]) -> str:
+    """The parent's first free `-a`, `-b`, ..., `-z`, `-aa`, ..."""
+    number = 0
+    while True:
+        letters, rest = "", number
+        while True:
+            letters = chr(ord("a") + rest % 26) + letters
+            rest = rest // 26 - 1
+            if rest < 0:
+                break
+        if f"{parent}-{letters}" not in taken:
+            return f"{parent}-{letters}"
+        number += 1
+
+
+def _next_free(name: str, taken: set[str]) -> str:
+    """The name, or with `_2`, `_3`, ... if it is taken."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def _extend_registry(
+    registry: gpd.GeoDataFrame, keys: Sequence[Key], added: Mapping[str, tuple[int, BaseGeometry]]
+) -> gpd.GeoDataFrame:
+    """The registry with new rows, and aliases added to known ones, sorted by key."""
+    rows: dict[str, tuple[int, set[str], BaseGeometry]] = {}
+    for name, year, aliases, outline in zip(
+        registry["lake_key"], registry["first_year"], registry["aliases"], registry.geometry, strict=True
+    ):
+        rows[str(name)] = (int(year), {alias for alias in str(aliases or "").split(";") if alias}, outline)
+    for name, (year, outline) in added.items():
+        rows[name] = (year, set(), outline)
+    for key in keys:
+        if key.lake_key in rows:
+            rows[key.lake_key][1].update(key.aliases)
+    names = sorted(rows)
+    if not names:
+        return empty_registry()
+    return gpd.GeoDataFrame(
+        {
+            "lake_key": names,
+            "first_year": [rows[name][0] for name in names],
+            "aliases": [";".join(sorted(rows[name][1])) for name in names],
+        },
+        geometry=[rows[name][2] for name in names],
+        crs="EPSG:4326",
+    )

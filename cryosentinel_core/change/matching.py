@@ -1,0 +1,219 @@
+"""Which outlines of different years are the same lake: by where they lie, never by their ids.
+
+Outlines of all years are the nodes of a graph, overlaps its edges, and each connected part of it is one lake with its whole
+history: 1-1, 1-n, n-1 or n-m. Outlines below the smallest area take part, so that a lake of 0.49 ha one year and 0.51 ha the
+next does not appear out of nothing.
+
+Two outlines overlap if they share at least a pixel's area (or half of the smaller one, if that is less) and 5 % of the
+smaller one: shores that touch, or a shift of part of a pixel between years, do not join neighbours.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from shapely.geometry.base import BaseGeometry
+
+from cryosentinel_core.ground.geodesic import measure_geodesic
+from cryosentinel_core.lakes.tables import Status
+
+MIN_OVERLAP_SHARE: Final = 0.05
+"""Of the smaller outline, that two outlines must share to be one lake."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """One lake with its outlines in all years.
+
+    Attributes:
+        members: Year -> rows of that year's table, ascending; years without an outline are absent.
+        edges: Overlaps between years as ((year, row), (year, row)), the earlier year first, sorted.
+        place: Where to look even if no year has an outline, EPSG:4326, for a lake that is watched; else None.
+    """
+
+    members: Mapping[int, tuple[int, ...]]
+    edges: tuple[tuple[tuple[int, int], tuple[int, int]], ...] = ()
+    place: BaseGeometry | None = None
+
+    def rows(self, year: int) -> tuple[int, ...]:
+        """Rows of a year's table, none if the lake has no outline then."""
+        return self.members.get(year, ())
+
+
+def match_years(tables: Mapping[int, gpd.GeoDataFrame], *, pixel_m: float = 10.0) -> list[Match]:
+    """Lakes as connected parts of the overlap graph of all years' outlines.
+
+    Args:
+        tables: Year -> outlines in EPSG:4326, candidates included, with the column `area_m2`.
+        pixel_m: Of the coarsest of the years: an overlap below its area does not count.
+
+    Returns:
+        One match a lake, in order of the earliest year's rows; every row of every table is in exactly one.
+    """
+    years = sorted(tables)
+    geometry = np.concatenate([tables[year].geometry.to_numpy() for year in years]) if years else np.zeros(0, object)
+    area = np.concatenate([tables[year]["area_m2"].to_numpy(dtype=float) for year in years]) if years else np.zeros(0)
+    node_year = np.repeat(years, [len(tables[year]) for year in years]).astype(int)
+    node_row = np.concatenate([np.arange(len(tables[year])) for year in years]) if years else np.zeros(0, dtype=int)
+    first, second = _overlaps(geometry, area, node_year, pixel_m**2)
+    graph = coo_array((np.ones(first.size, dtype=np.int8), (first, second)), shape=(area.size, area.size))
+    _, part = connected_components(graph, directed=False)
+    members: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for node in range(area.size):
+        members[int(part[node])][int(node_year[node])].append(int(node_row[node]))
+    edges: dict[int, list[Any]] = defaultdict(list)
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        ends = sorted((int(node_year[node]), int(node_row[node])) for node in (a, b))
+        edges[int(part[a])].append(tuple(ends))
+    return [
+        Match({year: tuple(rows) for year, rows in found.items()}, tuple(sorted(edges[label])))
+        for label, found in members.items()
+    ]
+
+
+def relation_of(
+    match: Match, tables: Mapping[int, gpd.GeoDataFrame], year_from: int, year_to: int, min_area_m2: float
+) -> Status:
+    """Whether a lake merged, split or did both between two years; `STABLE` says neither, whatever its area did.
+
+    Outlines count that reach the smallest area or a quarter of the lake's total of that year: a lake does not merge with a
+    puddle beside it.
+
+    Args:
+        match: The lake.
+        tables: Year -> outlines with the column `area_m2`.
+        year_from: The earlier year.
+        year_to: The later year.
+        min_area_m2: Smallest lake in a table.
+    """
+    kept = {(year, row) for year in (year_from, year_to) for row in parts_that_count(match, tables, year, min_area_m2)}
+    parts: dict[tuple[int, int], set[tuple[int, int]]] = {node: {node} for node in kept}
+    for first, second in match.edges:
+        if first in kept and second in kept and first[0] == year_from and second[0] == year_to:
+            joined = parts[first] | parts[second]
+            for node in joined:
+                parts[node] = joined
+    merged = split = several = False
+    for group in parts.values():
+        n_from = sum(year == year_from for year, _ in group)
+        n_to = len(group) - n_from
+        merged |= n_from > 1 and n_to == 1
+        split |= n_from == 1 and n_to > 1
+        several |= n_from > 1 and n_to > 1
+    if several or (merged and split):
+        return Status.COMPLEX
+    return Status.MERGED if merged else Status.SPLIT if split else Status.STABLE
+
+
+def add_watched(
+    kept: Sequence[Match],
+    matches: Sequence[Match],
+    tables: Mapping[int, gpd.GeoDataFrame],
+    watched: Sequence[tuple[str, BaseGeometry]],
+) -> tuple[list[Match], dict[int, tuple[str, ...]]]:
+    """The lakes of a table with those added that are watched, whatever their size, seen or not.
+
+    Args:
+        kept: Lakes that are in the table anyway, of `matches`.
+        matches: All lakes.
+        tables: Year -> outlines in EPSG:4326.
+        watched: Names and places in EPSG:4326; a lake is watched if it touches the place.
+
+    Returns:
+        The lakes of the table, and index -> names of those that are watched.
+    """
+    found, names = list(kept), dict[int, tuple[str, ...]]()
+    if not watched:
+        return found, names
+    index_of = {id(match): index for index, match in enumerate(found)}
+    tree = shapely.STRtree([whole_outline(match, tables) for match in matches])
+    for name, place in watched:
+        hits = [matches[hit] for hit in sorted(tree.query(place, predicate="intersects").tolist())]
+        for match in hits or [Match({}, (), place)]:
+            if id(match) not in index_of:
+                index_of[id(match)] = len(found)
+                found.append(match)
+            index = index_of[id(match)]
+            names[index] = (*names.get(index, ()), name)
+    return found, names
+
+
+def overlap_pairs(
+    first: NDArray[np.object_], second: NDArray[np.object_], pixel_area_m2: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices (i, j) of outlines of two sets (EPSG:4326) that overlap by the rule of this module, sorted."""
+    if not len(first) or not len(second):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    j, i = shapely.STRtree(first).query(second, predicate="intersects")
+    i, j = i.astype(np.int64), j.astype(np.int64)
+    kept = _share_enough(first, second, measure_geodesic(first)[0], measure_geodesic(second)[0], i, j, pixel_area_m2)
+    i, j = i[kept], j[kept]
+    order = np.lexsort((j, i))
+    return i[order], j[order]
+
+
+def _overlaps(
+    geometry: NDArray[np.object_], area: NDArray[np.float64], year: NDArray[np.int64], pixel_area_m2: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of nodes of different years that overlap."""
+    if not len(geometry):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
+    apart = (first < second) & (year[first] != year[second])
+    first, second = first[apart].astype(np.int64), second[apart].astype(np.int64)
+    kept = _share_enough(geometry, geometry, area, area, first, second, pixel_area_m2)
+    return first[kept], second[kept]
+
+
+def _share_enough(
+    first: NDArray[np.object_],
+    second: NDArray[np.object_],
+    first_m2: NDArray[np.float64],
+    second_m2: NDArray[np.float64],
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    pixel_area_m2: float,
+) -> NDArray[np.bool_]:
+    """(P,) True for pairs whose shared area counts as overlap."""
+    if not i.size:
+        return np.zeros(0, dtype=bool)
+    shared = shapely.area(shapely.intersection(first[i], second[j]))
+    smaller = np.minimum(first_m2[i], second_m2[j])
+    degrees = np.where(first_m2[i] <= second_m2[j], shapely.area(first[i]), shapely.area(second[j]))
+    # A square degree is worth the same number of square metres all over one lake.
+    shared_m2 = np.divide(shared, degrees, out=np.zeros_like(shared), where=degrees > 0) * smaller
+    wanted = np.maximum(np.minimum(pixel_area_m2, 0.5 * smaller), MIN_OVERLAP_SHARE * smaller)
+    return np.asarray((shared_m2 > 0) & (shared_m2 >= wanted), dtype=bool)
+
+
+def parts_that_count(match: Match, tables: Mapping[int, gpd.GeoDataFrame], year: int, min_area_m2: float) -> list[int]:
+    """Rows of a year that count as parts of a lake, largest first: `min_area_m2` or a quarter of that year's total."""
+    rows = match.rows(year)
+    if not rows:
+        return []
+    area = tables[year]["area_m2"].to_numpy(dtype=float)
+    total = total_area(tables, year, rows)
+    kept = [row for row in rows if area[row] >= min_area_m2 or area[row] >= 0.25 * total]
+    return sorted(kept or rows, key=lambda row: (-area[row], row))
+
+
+def whole_outline(match: Match, tables: Mapping[int, gpd.GeoDataFrame]) -> BaseGeometry:
+    """The outlines of all years as one geometry; of a watched lake without any, its place."""
+    if not match.members:
+        return match.place if match.place is not None else shapely.Polygon()
+    outlines = [tables[year].geometry.to_numpy()[list(rows)] for year, rows in match.members.items()]
+    return shapely.union_all(np.concatenate(outlines))
+
+
+def total_area(tables: Mapping[int, gpd.GeoDataFrame], year: int, rows: tuple[int, ...]) -> float:
+    """Total area of some rows of a year."""
+    return float(tables[year]["area_m2"].to_numpy(dtype=float)[list(rows)].sum())

@@ -1,0 +1,1 @@
+"""What training and judging look at: chips, labels, splits, metrics."""

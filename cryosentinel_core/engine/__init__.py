@@ -1,0 +1,1 @@
+"""Who computes what when: streams of windows, jobs, devices, precision."""

@@ -1,0 +1,1 @@
+"""Where: zones, lattice, areas, seasons, distances on the ellipsoid. Pure nouns."""

@@ -1,0 +1,1 @@
+"""STAC catalogues: search, items of a year, read tokens."""

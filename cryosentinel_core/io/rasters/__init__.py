@@ -1,0 +1,1 @@
+"""Rasters: archive scenes in, cloud-optimised GeoTIFFs out."""

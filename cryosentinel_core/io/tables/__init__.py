@@ -1,0 +1,1 @@
+"""Tables with outlines: areas, lakes, inventories, registries."""

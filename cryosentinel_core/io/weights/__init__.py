@@ -1,0 +1,1 @@
+"""Weights: downloaded, read as data, written, described."""

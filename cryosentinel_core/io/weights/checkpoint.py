@@ -1,0 +1,405 @@
+"""Checkpoint files in, sound weights out.
+
+Whatever a checkpoint holds is data: `torch.load(weights_only=True)` reads it first, and what that refuses for unknown
+classes is read by `unpickle`, which imports and calls nothing. Weights leave this room only when every key, shape and
+value was found sound. Neighbours: `unpickle` parses; `checkpoint_write` is the way out; `learn.network.lake_network` knows which
+tensors an architecture has; `model_files` finds the file and builds a segmenter from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError
+from cryosentinel_core.io.weights.plain_values import to_plain
+from cryosentinel_core.io.weights.unpickle import Archive, TensorRecord, inspect_archive, read_as_data
+from cryosentinel_core.learn.hyper_parameters import spec_of_hyper_parameters, statistics_of_hyper_parameters
+from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec, Normalisation
+from cryosentinel_core.learn.network.lake_network import shapes_of
+from cryosentinel_core.stack.recipe import Recipe
+
+METADATA_KEY: Final = "cryosentinel"
+"""Entry of a safetensors file's metadata that holds architecture, statistics, recipe and origin as JSON."""
+
+_HINT: Final = "download it again, or convert a sound checkpoint with `cryosentinel model convert`"
+_PREFIXES: Final = ("module", "model", "_orig_mod")
+_WRAPPERS: Final = ("module", "_orig_mod")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Sound weights and what is known of them.
+
+    Attributes:
+        path: The file.
+        sha256: Of the file, hexadecimal.
+        layout: `lightning`, `state-dict` or `safetensors`.
+        weights: Which set was read: the `model` as trained, or its `ema`.
+        state_dict: Name -> tensor, complete, finite, named as `learn.network.lake_network` names them.
+        spec: Architecture.
+        normalisation: Statistics that the weights were trained with.
+        normalisation_source: `checkpoint` where the file carries them, else `published`.
+        recipe: How the stacks that they were trained on were made.
+        hyper_parameters: As plain data.
+        training: Epoch, step, version of the trainer, callbacks: what the file says.
+        ingredients: Names or digests of the checkpoints that were averaged, for a soup.
+        source_sha256: Of the file that this one was converted from; empty for an original.
+        has_ema: Whether the file holds an exponential moving average as well.
+    """
+
+    path: Path
+    sha256: str
+    layout: Literal["lightning", "state-dict", "safetensors"]
+    weights: Literal["model", "ema"]
+    state_dict: Mapping[str, Tensor]
+    spec: ModelSpec
+    normalisation: Normalisation
+    normalisation_source: Literal["checkpoint", "published"]
+    recipe: Recipe
+    hyper_parameters: dict[str, Any]
+    training: dict[str, Any]
+    ingredients: tuple[Any, ...] = ()
+    source_sha256: str = ""
+    has_ema: bool = False
+
+    @property
+    def name(self) -> str:
+        """`<stem>-<first 8 of the SHA-256>`, so that two models never overwrite each other's results."""
+        return f"{self.path.stem}-{self.sha256[:8]}"
+
+
+def read_checkpoint(path: Path, *, weights: Literal["model", "ema"] = "model") -> Checkpoint:
+    """Weights and what is known of them, from a `.ckpt` or a `.safetensors` file.
+
+    Args:
+        path: The file; its kind is told by its content, not by its name.
+        weights: `model` for the weights as trained, `ema` for their exponential moving average.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, unsafe, of another network, or holds values that are not
+            finite; the message lists what is wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no file {path}", "give the path of a .ckpt or .safetensors file, or an hf:// reference")
+    with path.open("rb") as file:
+        magic = file.read(9)
+    if magic[:4] == b"PK\x03\x04":
+        return _read_torch(path, weights)
+    if magic[8:9] == b"{":
+        return _read_safetensors(path, weights)
+    if magic[:1] == b"\x80":
+        raise CheckpointError(
+            f"{path} is a bare pickle (written by PyTorch before 1.6, or by something else): it is not read",
+            "save it again with a current PyTorch, or convert it to safetensors where it comes from",
+        )
+    raise CheckpointError(f"{path} is neither a PyTorch checkpoint nor a safetensors file", _HINT)
+
+
+def _read_torch(path: Path, weights: Literal["model", "ema"]) -> Checkpoint:
+    archive = inspect_archive(path)
+    content = _load_archive(path, archive)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds {_kind(content)}, not a dict of weights", _HINT)
+    is_lightning = isinstance(content.get("state_dict"), dict)
+    raw, has_ema = _choose_weights(path, content, weights) if is_lightning else (content, False)
+    if weights == "ema" and not is_lightning:
+        raise CheckpointError(f"{path} holds bare weights and no moving average", "leave out --weights ema")
+    state_dict = _materialise(path, archive, strip_prefixes(path, raw))
+    found = to_plain(content.get("hyper_parameters") or {}) if is_lightning else {}
+    hyper = found if isinstance(found, dict) else {}
+    spec = _spec(path, hyper, state_dict)
+    check_weights(path, spec, state_dict)
+    statistics = _statistics(path, hyper)
+    return Checkpoint(
+        path=path,
+        sha256=sha256_of(path),
+        layout="lightning" if is_lightning else "state-dict",
+        weights=weights,
+        state_dict=state_dict,
+        spec=spec,
+        normalisation=statistics or PUBLISHED_NORMALISATION,
+        normalisation_source="checkpoint" if statistics else "published",
+        recipe=_recipe(path, hyper.get("recipe")),
+        hyper_parameters=hyper,
+        training=_training(content) if is_lightning else {},
+        ingredients=_ingredients(content, hyper) if is_lightning else (),
+        has_ema=has_ema,
+    )
+
+
+def _load_archive(path: Path, archive: Archive) -> Any:
+    """The archive's object: by PyTorch's restricted loader, else as data.
+
+    The mapped loader does not look at the records' lengths, so that the data-only reader, which does, goes over the
+    file in any case.
+    """
+    as_data = read_as_data(path, archive)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        return as_data
+    except Exception as error:  # PyTorch's loader raises nearly anything on damaged files
+        reason = str(error).splitlines()[0][:200] if str(error) else ""
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {reason}", _HINT) from error
+
+
+def _choose_weights(path: Path, content: dict[Any, Any], weights: str) -> tuple[dict[Any, Any], bool]:
+    """The set of weights asked for, completed by the buffers that a moving average leaves out."""
+    state_dict = content["state_dict"]
+    raw = content.get("current_model_state")
+    if isinstance(raw, dict):  # Lightning's EMAWeightAveraging: the average is in state_dict, the raw weights beside it
+        return (state_dict if weights == "ema" else raw), True
+    shadow = _shadow(content)
+    if weights == "model":
+        return state_dict, shadow is not None
+    if shadow is None:
+        raise CheckpointError(f"{path} holds no moving average of its weights", "leave out --weights ema")
+    known = strip_prefixes(path, state_dict)
+    average = strip_prefixes(path, shadow)
+    unknown = sorted(average.keys() - known.keys())
+    if unknown or not average:
+        raise CheckpointError(f"{path}: the moving average has {len(unknown)} unknown keys: {_listed(unknown)}", _HINT)
+    return {**known, **average}, True
+
+
+def _shadow(content: dict[Any, Any]) -> dict[Any, Any] | None:
+    """The EMA callback's own copy of the weights, if there is one."""
+    callbacks = content.get("callbacks")
+    for key, state in callbacks.items() if isinstance(callbacks, dict) else ():
+        if isinstance(key, str) and "ema" in key.lower() and isinstance(state, dict):
+            shadow = state.get("shadow")
+            if isinstance(shadow, dict):
+                return shadow
+    return None
+
+
+def strip_prefixes(path: Path, state_dict: Mapping[Any, Any]) -> dict[str, Any]:
+    """Weights named as the network names them.
+
+    `module`, `model` and `_orig_mod` go from the front until none is left; `module` and `_orig_mod`, which only
+    wrappers add, go from any depth. A part that merely contains one of the words (`model_head`) stays, and so does
+    `model` behind another part.
+
+    Raises:
+        CheckpointError: If a key is not a string or two keys become one.
+    """
+    stripped: dict[str, Any] = {}
+    for key, value in state_dict.items():
+        if not isinstance(key, str):
+            raise CheckpointError(f"{path}: a weight is named by a {type(key).__name__}, wanted a string", _HINT)
+        parts = key.split(".")
+        while len(parts) > 1 and parts[0] in _PREFIXES:
+            parts = parts[1:]
+        name = ".".join(part for part in parts if part not in _WRAPPERS)
+        if name in stripped:
+            raise CheckpointError(f"{path}: two weights are both {_shown(name)} once prefixes are stripped", _HINT)
+        stripped[name] = value
+    return stripped
+
+
+def _materialise(path: Path, archive: Archive, named: dict[str, Any]) -> dict[str, Tensor]:
+    """Tensors from records (mapped, not copied); what is no tensor is refused."""
+    content: np.memmap[Any, Any] | None = None
+    tensors: dict[str, Tensor] = {}
+    strangers = sorted(k for k, v in named.items() if not (isinstance(v, TensorRecord) or _is_plain_tensor(v)))
+    if strangers:
+        raise CheckpointError(f"{path}: {len(strangers)} weights are no plain tensors: {_listed(strangers)}", _HINT)
+    for name, value in named.items():
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach()
+            continue
+        if content is None:
+            content = np.memmap(path, mode="c", dtype=np.uint8)
+        try:
+            tensors[name] = _tensor_of(archive, content, value)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            raise CheckpointError(f"{path}: {_shown(name)} is no sound tensor: {str(error)[:200]}", _HINT) from error
+    return tensors
+
+
+def _is_plain_tensor(value: Any) -> bool:
+    """Whether a value is a dense tensor with its numbers in memory."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_nested)
+    )
+
+
+def _tensor_of(archive: Archive, content: np.memmap[Any, Any], record: TensorRecord) -> Tensor:
+    storage = record.storage
+    start, _ = archive.offsets[f"{archive.root}data/{storage.key}"]
+    dtype: torch.dtype = getattr(torch, storage.dtype)
+    if storage.numel == 0 or 0 in record.shape:
+        return torch.empty(record.shape, dtype=dtype)
+    flat = torch.frombuffer(content, dtype=dtype, count=storage.numel, offset=start)
+    return flat.as_strided(record.shape, record.stride, record.offset)
+
+
+def check_weights(path: Path, spec: ModelSpec, state_dict: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not exactly those of the architecture, or not finite.
+
+    Raises:
+        CheckpointError: Listing missing and unexpected keys, other shapes, other kinds of number, values not finite.
+    """
+    wanted = shapes_of(spec)
+    common = sorted(wanted.keys() & state_dict.keys())
+    shapes = [
+        f"{k} {tuple(state_dict[k].shape)} instead of {wanted[k]}" for k in common if _shape(state_dict[k]) != wanted[k]
+    ]
+    counts = [k for k in common if state_dict[k].is_floating_point() == k.endswith("num_batches_tracked")]
+    faults = {
+        "missing": sorted(wanted.keys() - state_dict.keys()),
+        "unexpected": sorted(state_dict.keys() - wanted.keys()),
+        "of another shape": shapes,
+        "of another kind of number": counts,
+    }
+    if not any(faults.values()):
+        floats = [k for k in common if state_dict[k].is_floating_point()]
+        faults["not finite"] = [k for k in floats if not bool(torch.isfinite(state_dict[k]).all())]
+    if any(faults.values()):
+        parts = [f"{len(names)} {title}: {_listed(names)}" for title, names in faults.items() if names]
+        raise CheckpointError(
+            f"{path} does not fit {spec.backbone} with a UperNet of {spec.decoder_channels} channels; {'; '.join(parts)}",
+            "is it a checkpoint of another network, or of other decoder settings?",
+        )
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def _listed(names: list[str], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(_shown, names[:most])) + more
+
+
+def _shown(name: str, most: int = 160) -> str:
+    """A name of the file for a message: printable and short."""
+    text = name[:most].encode("unicode_escape").decode("ascii")
+    return text if len(name) <= most else f"{text}..."
+
+
+def _kind(value: Any) -> str:
+    return str(getattr(value, "class_name", type(value).__name__))
+
+
+def _spec(path: Path, hyper: dict[str, Any], state_dict: Mapping[str, Tensor]) -> ModelSpec:
+    shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+    try:
+        return spec_of_hyper_parameters(hyper, shapes)
+    except ModelError as error:
+        raise CheckpointError(f"{path}: {error.message}", error.hint) from error
+
+
+def _statistics(path: Path, hyper: dict[str, Any]) -> Normalisation | None:
+    try:
+        return statistics_of_hyper_parameters(hyper)
+    except ModelError as error:
+        raise CheckpointError(f"{path}: {error.message}", error.hint) from error
+
+
+def _recipe(path: Path, data: Any) -> Recipe:
+    """The recipe that the file declares, else the published one."""
+    if not isinstance(data, dict):
+        return PUBLISHED_RECIPE
+    try:
+        return Recipe.from_dict(data)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error.message}", error.hint) from error
+
+
+def _training(content: dict[Any, Any]) -> dict[str, Any]:
+    """What the file says of its training, as plain data."""
+    found: dict[str, Any] = {}
+    for key in ("epoch", "global_step", "pytorch-lightning_version"):
+        if key in content:
+            found[key] = to_plain(content[key])
+    callbacks = content.get("callbacks")
+    if isinstance(callbacks, dict):
+        found["callbacks"] = sorted(str(key) for key in callbacks)
+    return found
+
+
+def _ingredients(content: dict[Any, Any], hyper: dict[str, Any]) -> tuple[Any, ...]:
+    """Of a soup, what it was averaged from."""
+    for source in (content, hyper):
+        for key in ("soup", "ingredients", "soup_ingredients"):
+            plain = to_plain(source[key]) if key in source else None
+            if isinstance(plain, dict):
+                plain = plain.get("ingredients", [plain])
+            if isinstance(plain, list) and plain:
+                return tuple(plain)
+    return ()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_safetensors(path: Path, weights: Literal["model", "ema"]) -> Checkpoint:
+    from safetensors import SafetensorError, safe_open
+
+    if weights == "ema":
+        raise CheckpointError(f"{path} holds one set of weights and no moving average", "leave out --weights ema")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = dict(file.metadata() or {})
+            state_dict = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}", _HINT) from error
+    about = _about(path, metadata)
+    hyper = about.get("hyper_parameters", {})
+    spec = _spec(path, about["model"], state_dict)
+    check_weights(path, spec, state_dict)
+    try:
+        normalisation = Normalisation.from_dict(about["normalisation"])
+    except ModelError as error:
+        raise CheckpointError(f"{path}: {error.message}", error.hint) from error
+    return Checkpoint(
+        path=path,
+        sha256=sha256_of(path),
+        layout="safetensors",
+        weights="model",
+        state_dict=state_dict,
+        spec=spec,
+        normalisation=normalisation,
+        normalisation_source="checkpoint",
+        recipe=_recipe(path, about["recipe"]),
+        hyper_parameters=hyper if isinstance(hyper, dict) else {},
+        training=about.get("training", {}),
+        ingredients=tuple(about.get("ingredients", ())),
+        source_sha256=str(about.get("source_sha256", "")),
+    )
+
+
+def _about(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """The metadata's JSON; a file without statistics and recipe is refused, since none may be made up for it."""
+    try:
+        about = json.loads(metadata[METADATA_KEY])
+        complete = all(isinstance(about[key], dict) for key in ("model", "normalisation", "recipe"))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        complete = False
+    if not complete:
+        raise CheckpointError(
+            f"{path} does not say which statistics, recipe and architecture its weights want",
+            "make it with `cryosentinel model convert` from the original checkpoint",
+        )
+    return dict(about)

@@ -1,0 +1,149 @@
+"""From what a user calls a model to a segmenter: find the file, read it, build the network.
+
+Neighbours: `hub` downloads; `checkpoint` reads weights; `learn.inference.network_segmenter` runs them. Torch is loaded
+only once a network is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+from cryosentinel_core.errors import ModelError
+from cryosentinel_core.io.weights.hub import HUB_PREFIX, HubReference, fetch_from_hub
+from cryosentinel_core.learn.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    from cryosentinel_core.learn.inference.compiling import Compiling
+    from cryosentinel_core.learn.inference.ensemble import EnsembleSegmenter
+    from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
+    from cryosentinel_core.learn.inference.precision import Precision
+
+Weights = Literal["model", "ema"]
+"""Which copy of the weights: as trained, or the moving average that a checkpoint may hold."""
+
+
+def resolve_model(reference: str, *, cache_dir: Path | None = None) -> Path:
+    """The local file of a model: the path itself, or the hub's file, downloaded once and then read from its cache.
+
+    Args:
+        reference: A path, or `hf://owner/repo/path/file.ckpt[@revision]`.
+        cache_dir: The hub's cache; None takes the hub's own default.
+
+    Raises:
+        ModelError: If the file is not there, or the hub cannot be reached and the file is not in the cache.
+    """
+    if not reference.startswith(HUB_PREFIX):
+        path = Path(reference).expanduser()
+        if not path.is_file():
+            raise ModelError(
+                f"no model file {reference!r}",
+                "give a .ckpt or .safetensors file, hf://owner/repo/file, or water-index",
+            )
+        return path
+    return fetch_from_hub(HubReference.parse(reference), cache_dir)
+
+
+class Computing(TypedDict, total=False):
+    """How one network or several are to compute.
+
+    Attributes:
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `float32` or `bf16`; for several networks `auto` takes bf16 only where each of them passes its check.
+        batch_size: Chips per forward pass; None to choose by device and job.
+        tta: Whether the logits of four flips are averaged.
+        threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
+        compiling: `on`, `off` or `auto`: whether the network is compiled for a job.
+        spread: Whether the variance over flips and models is given too; the name then ends in `-spread`.
+    """
+
+    device: str
+    precision: Precision
+    batch_size: int | None
+    tta: bool
+    threads: int | None
+    compiling: Compiling
+    spread: bool
+
+
+def load_segmenter(path: Path, *, weights: Weights = "model", **how: Unpack[Computing]) -> NetworkSegmenter:
+    """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
+
+    Args:
+        path: A `.ckpt` or `.safetensors` file.
+        weights: Which copy of them.
+        how: As `Computing` says; defaults are those of `NetworkSegmenter`.
+
+    Raises:
+        CheckpointError: If the file is damaged, unsafe or of another network.
+        ModelError: If the network cannot be built or the device is not there.
+    """
+    from cryosentinel_core.io.weights.checkpoint import read_checkpoint
+    from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
+    from cryosentinel_core.learn.network.lake_network import load_network
+
+    suffix = "" if weights == "model" else f"-{weights}"
+    checkpoint = read_checkpoint(path, weights=weights)
+    return NetworkSegmenter(
+        load_network(checkpoint.spec, checkpoint.state_dict),
+        normalisation=checkpoint.normalisation,
+        name=f"{checkpoint.name}{suffix}",
+        sha256=f"{checkpoint.sha256}{suffix}",
+        recipe=checkpoint.recipe,
+        **how,
+    )
+
+
+def load_ensemble(paths: Sequence[Path], *, weights: Weights = "model", **how: Unpack[Computing]) -> EnsembleSegmenter:
+    """A segmenter that averages the logits of several files' weights; all are held in memory together.
+
+    Args:
+        paths: Two or more `.ckpt` or `.safetensors` files, in any order.
+        weights: Which copy of them; each file must hold it.
+        how: As for `load_segmenter`, the same for all.
+
+    Raises:
+        CheckpointError: If a file is damaged, unsafe or of another network.
+        ModelError: If they cannot be averaged, built, or the device is not there.
+    """
+    from cryosentinel_core.learn.inference.ensemble import EnsembleSegmenter
+
+    networks = [load_segmenter(path, weights=weights, **how) for path in paths]
+    if len({network.precision for network in networks}) > 1:
+        how["precision"] = "float32"
+        networks = [load_segmenter(path, weights=weights, **how) for path in paths]
+    return EnsembleSegmenter(networks)
+
+
+def write_random_checkpoint(
+    path: Path,
+    backbone: str = "terramind_v1_tiny",
+    seed: int = 0,
+    *,
+    compiled: bool = False,
+    ema: bool = False,
+    decoder_channels: int = 256,
+) -> Path:
+    """Write a checkpoint with seeded random weights in the published layout, to try everything without a download.
+
+    Args:
+        path: Where to.
+        backbone: A TerraMind encoder.
+        seed: Of the weights.
+        compiled: Whether keys carry `_orig_mod.`.
+        ema: Whether an EMA callback keeps a shadow of the weights.
+        decoder_channels: Width of the decoder; smaller is faster.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    from cryosentinel_core.io.weights.checkpoint_write import write_torch
+    from cryosentinel_core.learn.network.random_weights import make_random_checkpoint
+
+    spec = ModelSpec(backbone=backbone, decoder_channels=decoder_channels)
+    write_torch(path, make_random_checkpoint(spec, seed=seed, compiled=compiled, ema=ema))
+    return path

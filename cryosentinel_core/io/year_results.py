@@ -1,0 +1,154 @@
+"""What `predict` left of a year, read again for a comparison: lakes, classes of the ground, true colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cryosentinel_core.errors import DataError
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.io.rasters.mosaic import read_part
+from cryosentinel_core.io.rasters.stack_files import read_layer as read_stack_layer
+from cryosentinel_core.io.tables.vector import read_lakes
+from cryosentinel_core.io.workspace import read_json
+from cryosentinel_core.lakes.observed import ZoneClasses
+from cryosentinel_core.stack.bands import index_of_band
+from cryosentinel_core.units import REFLECTANCE_SCALE, TILE_CELLS
+
+TRUE_COLOUR: Final = ("B04", "B03", "B02")
+"""Red, green, blue."""
+
+_UNOBSERVED: Final = 255
+
+
+@dataclass(frozen=True, eq=False)
+class TrueColour:
+    """Where a year's true colour comes from.
+
+    Attributes:
+        zones: EPSG of the zones that it covers.
+        read: (EPSG, Grid) -> (3, H, W) float32 reflectance of red, green and blue, NaN = nodata; None where there is none.
+    """
+
+    zones: tuple[int, ...]
+    read: Callable[[int, Grid], NDArray[np.float32] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class YearOfLakes:
+    """One year's results on disk.
+
+    Attributes:
+        year: Of the imagery.
+        folder: `<aoi>/<year>/<model>`.
+        run: Its record, `run.json`.
+    """
+
+    year: int
+    folder: Path
+    run: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, year: int) -> YearOfLakes:
+        """The results of a year.
+
+        Raises:
+            DataError: If there are none, or not whole.
+        """
+        run = read_json(folder / "run.json")
+        if not isinstance(run, dict) or "digest" not in run:
+            raise DataError(f"no lakes of {year} in {folder}", f"run predict for {year} first")
+        return cls(year, folder, run)
+
+    @property
+    def digest(self) -> str:
+        """Of all that decided the lakes."""
+        return str(self.run["digest"])
+
+    @property
+    def radar_used(self) -> bool:
+        """True if radar took part."""
+        return bool(self.run.get("settings", {}).get("radar_used"))
+
+    @property
+    def min_area_m2(self) -> float:
+        """Smallest lake of the year's own table; 0 if the record does not say."""
+        return float(self.run.get("settings", {}).get("min_area_m2", 0.0))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the run warned of."""
+        return [str(text) for text in self.run.get("warnings", [])]
+
+    @property
+    def stack(self) -> Path | None:
+        """The stack's folder; None if it is gone."""
+        name = self.run.get("stack")
+        folder = self.folder.parent / str(name)
+        return folder if name and folder.is_dir() else None
+
+    @property
+    def tile_cells(self) -> int:
+        """Cells along a side of the stack's tiles."""
+        return int(self.run.get("stack_tile_cells", TILE_CELLS))
+
+    def read_outlines(self) -> tuple[gpd.GeoDataFrame, NDArray[np.bool_]]:
+        """Lakes and candidates in one table, and (N,) bool: True for rows that are lakes of the year's own table.
+
+        Raises:
+            DataError: If the file is missing or damaged.
+        """
+        lakes, candidates = read_lakes(self.folder)
+        filled = [frame for frame in (lakes, candidates) if len(frame)]
+        table = pd.concat(filled, ignore_index=True) if filled else lakes
+        return gpd.GeoDataFrame(table, geometry="geometry", crs="EPSG:4326"), np.arange(len(table)) < len(lakes)
+
+    def zone_classes(self) -> dict[int, ZoneClasses]:
+        """EPSG -> readers of the class rasters.
+
+        Raises:
+            DataError: If there is none.
+        """
+        zones = {}
+        for path in sorted(self.folder.glob("water_*.tif")):
+            epsg = int(path.stem.removeprefix("water_"))
+            zones[epsg] = ZoneClasses(water=_water_reader(path), condition=self._condition_reader())
+        if not zones:
+            raise DataError(f"no water_<epsg>.tif in {self.folder}", f"run predict for {self.year} again")
+        return zones
+
+    def true_colour(self) -> TrueColour | None:
+        """Reader of the stack's red, green and blue; None if the stack is gone."""
+        stack = self.stack
+        if stack is None:
+            return None
+
+        def read(epsg: int, grid: Grid) -> NDArray[np.float32] | None:
+            if not (stack / str(epsg)).is_dir():
+                return None
+            stored = read_stack_layer(stack, "s2", grid, tile_cells=self.tile_cells)
+            bands = [index_of_band(name) for name in TRUE_COLOUR]
+            colour = np.asarray(stored[bands] / REFLECTANCE_SCALE, dtype=np.float32)
+            colour[:, (stored == 0).all(axis=0)] = np.nan
+            return colour
+
+        return TrueColour(zones=tuple(int(epsg) for epsg in self.run.get("zones", ())), read=read)
+
+    def _condition_reader(self) -> Callable[[Grid], NDArray[np.uint8]] | None:
+        """Reader of the stack's classes, to tell cloud from nodata; None if the stack is gone."""
+        stack = self.stack
+        if stack is None:
+            return None
+        return lambda grid: read_stack_layer(stack, "class", grid, tile_cells=self.tile_cells)[0].astype(np.uint8)
+
+
+def _water_reader(path: Path) -> Callable[[Grid], NDArray[np.uint8]]:
+    """Grid -> classes, unobserved outside the file."""
+    return lambda grid: read_part(path, grid, _UNOBSERVED).astype(np.uint8)

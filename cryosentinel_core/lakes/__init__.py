@@ -1,0 +1,1 @@
+"""From logits to lakes: components, outlines, areas and their uncertainty."""

@@ -1,0 +1,280 @@
+"""Lakes as connected pixels: 4-connected components of `logit > threshold` over a raster of any size.
+
+The raster is read block by block and labels are joined across blocks with union-find, so memory is bounded by one row of
+blocks and the number of components, and the components do not depend on how the raster was cut. Components are 4-connected
+because 8-connected shapes make outlines that touch themselves; `outlines` follows the same rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cryosentinel_core.errors import InputError
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.lakes.tables import LakeReaders
+from cryosentinel_core.units import LOGIT_NODATA, LOGIT_STEP, MIN_CANDIDATE_PX
+
+BLOCK_PX = 1120
+"""Default side of a block of work: half a tile."""
+
+
+def level_of_threshold(threshold: float) -> float:
+    """The contour level, in counts of the stored int16 logits, of a probability from which a pixel is water.
+
+    It lies half a count above a whole one, so that no stored logit lies on it: `count > level` is the same set of pixels as
+    `logit > logit(threshold)`, and no outline runs through a pixel centre.
+
+    Raises:
+        InputError: If the threshold is not between 0 and 1.
+    """
+    if not 0.0 < threshold < 1.0:
+        raise InputError(f"threshold {threshold:g}, wanted a probability between 0 and 1", "the default is 0.5")
+    return math.floor(round(math.log(threshold / (1.0 - threshold)) / LOGIT_STEP, 6)) + 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Components:
+    """All components of one zone, sorted by their first pixel in reading order; arrays of shape (N,).
+
+    Attributes:
+        row: Lattice row of the first pixel (row by row, then left to right).
+        col: Lattice column of that pixel.
+        n_pixels: Pixels in the component.
+        top: First lattice row of its bounding rectangle.
+        left: First lattice column.
+        bottom: Row after its last.
+        right: Column after its last.
+        n_edge_sides: Pixel sides that face ground that was not processed.
+        n_unobserved_sides: Pixel sides that face processed ground without a logit.
+    """
+
+    row: NDArray[np.int64]
+    col: NDArray[np.int64]
+    n_pixels: NDArray[np.int64]
+    top: NDArray[np.int64]
+    left: NDArray[np.int64]
+    bottom: NDArray[np.int64]
+    right: NDArray[np.int64]
+    n_edge_sides: NDArray[np.int64]
+    n_unobserved_sides: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """How many components there are."""
+        return len(self.row)
+
+    def grid(self, index: int, epsg: int) -> Grid:
+        """The bounding rectangle of one component."""
+        top, left = int(self.top[index]), int(self.left[index])
+        return Grid(
+            epsg=epsg,
+            row=top,
+            col=left,
+            height=int(self.bottom[index]) - top,
+            width=int(self.right[index]) - left,
+        )
+
+
+_FIELDS = ("first", "n_pixels", "top", "left", "bottom", "right", "n_edge_sides", "n_unobserved_sides")
+_REDUCE = dict(
+    zip(_FIELDS, (np.minimum, np.add, np.minimum, np.minimum, np.maximum, np.maximum, np.add, np.add), strict=True)
+)
+
+
+def find_components(
+    readers: LakeReaders,
+    hull: Grid,
+    level: float,
+    *,
+    block_px: int = BLOCK_PX,
+    min_pixels: int = MIN_CANDIDATE_PX,
+) -> Components:
+    """The 4-connected components of `stored logit > level` with at least some pixels.
+
+    Args:
+        readers: `logits` and `processed` are read, each block once, with one pixel of margin inside the hull.
+        hull: Grid that holds all processed ground of the zone.
+        level: In counts of the stored logits, from `level_of_threshold`.
+        block_px: Side of a block; never changes the result.
+        min_pixels: Smaller components are noise and left out.
+    """
+    joined = _UnionFind()
+    pieces: list[dict[str, NDArray[np.int64]]] = []
+    above = np.zeros(hull.width, dtype=np.int64)
+    n_labels = 0
+    for row in range(0, hull.height, block_px):
+        below = np.zeros(hull.width, dtype=np.int64)
+        beside: NDArray[np.int64] | None = None
+        for col in range(0, hull.width, block_px):
+            inner = Grid(
+                epsg=hull.epsg,
+                row=hull.row + row,
+                col=hull.col + col,
+                height=min(block_px, hull.height - row),
+                width=min(block_px, hull.width - col),
+            )
+            labels, table = _label_block(readers, hull, inner, level, n_labels, min_pixels)
+            n_new = len(table["n_pixels"])
+            joined.extend(n_new)
+            if n_new:
+                pieces.append(table)
+                n_labels += n_new
+            columns = slice(col, col + inner.width)
+            joined.join(above[columns], labels[0])
+            if beside is not None:
+                joined.join(beside, labels[:, 0])
+            below[columns], beside = labels[-1], labels[:, -1].copy()
+        above = below
+    return _gather(pieces, joined, hull, min_pixels)
+
+
+def read_padded(readers: LakeReaders, hull: Grid, wanted: Grid) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+    """Logits and the processed mask on a grid that may reach past the hull; nothing is processed there.
+
+    Returns:
+        (H, W) int16 logits, nodata wherever the ground was not processed, and (H, W) bool processed.
+    """
+    logits = np.full(wanted.shape, LOGIT_NODATA, dtype=np.int16)
+    processed = np.zeros(wanted.shape, dtype=bool)
+    inside = wanted.intersection(hull)
+    if inside is not None:
+        where = inside.slices_in(wanted)
+        processed[where] = readers.processed(inside)
+        if processed[where].any():
+            logits[where] = readers.logits(inside)
+            logits[~processed] = LOGIT_NODATA
+    return logits, processed
+
+
+def sides_facing(labels: NDArray[np.int64], target: NDArray[np.bool_], n_labels: int) -> NDArray[np.int64]:
+    """How many pixel sides of each label face a pixel of a target mask.
+
+    Args:
+        labels: (H, W) labels of the inner pixels, 0 = none.
+        target: (H + 2, W + 2) bool, the mask with a margin of one pixel.
+        n_labels: Highest label.
+
+    Returns:
+        (n_labels + 1,) counts; entry 0 means nothing.
+    """
+    sides = np.zeros(labels.shape, dtype=np.int64)
+    for rows, cols in ((slice(0, -2), slice(1, -1)), (slice(2, None), slice(1, -1))):
+        sides += target[rows, cols]
+    for rows, cols in ((slice(1, -1), slice(0, -2)), (slice(1, -1), slice(2, None))):
+        sides += target[rows, cols]
+    counts = np.bincount(labels.ravel(), weights=sides.ravel(), minlength=n_labels + 1)
+    return np.asarray(np.rint(counts), dtype=np.int64)
+
+
+def _label_block(
+    readers: LakeReaders, hull: Grid, inner: Grid, level: float, offset: int, min_pixels: int
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+    """Labels of one block, numbered from `offset + 1`, and a row of figures for each.
+
+    Components too small to be kept that do not reach the block's border get no label.
+    """
+    logits, processed = read_padded(readers, hull, inner.grown(1))
+    water = logits[1:-1, 1:-1] > level
+    raw, n_raw = ndimage.label(water)
+    labels = raw.astype(np.int64)
+    if n_raw:
+        sizes = np.bincount(labels.ravel(), minlength=n_raw + 1)
+        kept = sizes >= min_pixels
+        for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            kept[side] = True
+        kept[0] = False
+        number = np.where(kept, np.cumsum(kept), 0)
+        labels, n_raw = number[labels], int(kept.sum())
+    if not n_raw:
+        return np.zeros(inner.shape, dtype=np.int64), {name: np.zeros(0, dtype=np.int64) for name in _FIELDS}
+    table = _measure_block(labels, n_raw, inner, hull)
+    table["n_edge_sides"] = sides_facing(labels, ~processed, n_raw)[1:]
+    table["n_unobserved_sides"] = sides_facing(labels, processed & (logits == LOGIT_NODATA), n_raw)[1:]
+    return np.where(labels > 0, labels + offset, 0), table
+
+
+def _measure_block(labels: NDArray[np.int64], n_labels: int, inner: Grid, hull: Grid) -> dict[str, NDArray[np.int64]]:
+    """Size, first pixel and bounding rectangle of each label 1..n of a block."""
+    boxes = ndimage.find_objects(labels, max_label=n_labels)
+    edges = np.array([(r.start, c.start, r.stop, c.stop) for r, c in boxes], dtype=np.int64)
+    flat = labels.ravel()
+    places = np.flatnonzero(flat)
+    first = np.full(n_labels + 1, flat.size, dtype=np.int64)
+    np.minimum.at(first, flat[places], places)
+    rows, cols = np.divmod(first[1:], inner.width)
+    return {
+        "first": (rows + inner.row - hull.row) * hull.width + cols + inner.col - hull.col,
+        "n_pixels": np.bincount(flat, minlength=n_labels + 1)[1:].astype(np.int64),
+        "top": edges[:, 0] + inner.row,
+        "left": edges[:, 1] + inner.col,
+        "bottom": edges[:, 2] + inner.row,
+        "right": edges[:, 3] + inner.col,
+    }
+
+
+def _gather(pieces: list[dict[str, NDArray[np.int64]]], joined: _UnionFind, hull: Grid, min_pixels: int) -> Components:
+    """One row a component from one row a block's label."""
+    if pieces:
+        table = {name: np.concatenate([piece[name] for piece in pieces]) for name in _FIELDS}
+    else:
+        table = {name: np.zeros(0, dtype=np.int64) for name in _FIELDS}
+    roots, member = np.unique(joined.roots(), return_inverse=True)
+    whole: dict[str, NDArray[np.int64]] = {}
+    for name in _FIELDS:
+        start = table[name][roots - 1].copy()
+        reduce = _REDUCE[name]
+        if reduce is np.add:
+            start[:] = 0
+        reduce.at(start, member, table[name])
+        whole[name] = start
+    order = np.argsort(whole["first"], kind="stable")
+    order = order[whole["n_pixels"][order] >= min_pixels]
+    rows, cols = np.divmod(whole.pop("first")[order], hull.width)
+    return Components(
+        row=rows + hull.row, col=cols + hull.col, **{name: values[order] for name, values in whole.items()}
+    )
+
+
+class _UnionFind:
+    """Labels 1..n and which of them belong together; the root is always the lowest label."""
+
+    def __init__(self) -> None:
+        self._parent: list[int] = [0]
+
+    def extend(self, n_labels: int) -> None:
+        """Add labels, each on its own."""
+        start = len(self._parent)
+        self._parent.extend(range(start, start + n_labels))
+
+    def join(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
+        """Join labels that stand side by side in two arrays of equal shape; 0 joins nothing."""
+        for a, b in _unique_pairs(first, second):
+            self._union(a, b)
+
+    def roots(self) -> NDArray[np.int64]:
+        """(n,) root of each label from 1 on."""
+        return np.array([self._find(label) for label in range(1, len(self._parent))], dtype=np.int64)
+
+    def _find(self, label: int) -> int:
+        parent = self._parent
+        while parent[label] != label:
+            parent[label] = parent[parent[label]]
+            label = parent[label]
+        return label
+
+    def _union(self, a: int, b: int) -> None:
+        a, b = self._find(a), self._find(b)
+        if a != b:
+            self._parent[max(a, b)] = min(a, b)
+
+
+def _unique_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Distinct pairs of labels that are both there."""
+    both = (first > 0) & (second > 0)
+    if both.any():
+        yield from np.unique(np.stack([first[both], second[both]], axis=1), axis=0).tolist()

@@ -1,0 +1,131 @@
+"""What a year saw of a piece of ground: from its `water_<epsg>.tif` and, for what was not seen, from its stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.lakes.tables import GroundSeen
+from cryosentinel_core.stack.stack import Condition
+from cryosentinel_core.units import PIXEL_M
+
+ReadClasses = Callable[[Grid], NDArray[np.uint8]]
+"""Grid -> (H, W) uint8; any grid of the zone, 255 outside what is there."""
+
+_LAND, _LAKE, _SNOW_ICE, _SHADOW, _UNOBSERVED = 0, 1, 2, 3, 255
+
+
+@dataclass(frozen=True)
+class ZoneClasses:
+    """The class rasters of one zone and year.
+
+    Attributes:
+        water: 0 land, 1 lake, 2 snow or ice, 3 terrain shadow, 255 unobserved.
+        condition: Values of `stack.stack.Condition`, to tell cloud from nodata; None counts all that is unobserved as nodata.
+    """
+
+    water: ReadClasses
+    condition: ReadClasses | None = None
+
+
+def look_at_ground(
+    years: Mapping[int, Mapping[int, ZoneClasses]], ground: BaseGeometry, grow_px: int
+) -> dict[int, GroundSeen]:
+    """What each year saw of a piece of ground, in the zone in which the years together saw most of it (tie: lower zone).
+
+    Around the ground, in the pixels that it was grown by, snow or ice in every year that saw the pixel, and in two at least, is
+    a glacier's edge or a snow bank and counts as seen; where one year saw it bare, ice of another may hide water and does not
+    count. On the ground itself ice always hides.
+
+    Args:
+        years: Year -> EPSG -> class rasters.
+        ground: EPSG:4326; a pixel belongs to it if its centre does, or, where it holds no centre, if it touches it.
+        grow_px: Pixels to grow the ground by first.
+    """
+    best = dict.fromkeys(years, GroundSeen())
+    for epsg in sorted(set.intersection(*(set(zones) for zones in years.values()))):
+        grid, mask = rasterise_ground(ground, epsg, grow_px)
+        water = {year: zones[epsg].water(grid) for year, zones in years.items()}
+        if grow_px:
+            around = mask & ~_on_grid(ground, grid)
+            icy = [classes == _SNOW_ICE for classes in water.values()]
+            blind = [classes == _UNOBSERVED for classes in water.values()]
+            lasting = around & np.logical_and.reduce([ice | unseen for ice, unseen in zip(icy, blind, strict=True)])
+            lasting &= np.sum(icy, axis=0) >= min(2, len(icy))
+            water = {
+                year: np.where(lasting & (classes == _SNOW_ICE), np.uint8(_LAND), classes)
+                for year, classes in water.items()
+            }
+        seen = {year: count_classes(water[year], zones[epsg].condition, grid, mask) for year, zones in years.items()}
+        if _total_share(seen) > _total_share(best) or not any(each.total for each in best.values()):
+            best = seen
+    return best
+
+
+def rasterise_ground(ground: BaseGeometry, epsg: int, grow_px: int) -> tuple[Grid, NDArray[np.bool_]]:
+    """A piece of ground (EPSG:4326) as pixels of a zone: the grid around it and (H, W) bool, True on the ground."""
+    to_zone = transformer(4326, epsg)
+    placed = shapely.transform(ground, lambda xy: np.column_stack(to_zone.transform(xy[:, 0], xy[:, 1])))
+    if grow_px or not placed.is_valid:
+        placed = shapely.buffer(placed, grow_px * PIXEL_M)
+    minx, miny, maxx, maxy = placed.bounds
+    row, col = math.floor(-maxy / PIXEL_M), math.floor(minx / PIXEL_M)
+    height, width = max(math.ceil(-miny / PIXEL_M) - row, 1), max(math.ceil(maxx / PIXEL_M) - col, 1)
+    grid = Grid(epsg=epsg, row=row, col=col, height=height, width=width)
+    return grid, _burn(placed, grid)
+
+
+def _on_grid(ground: BaseGeometry, grid: Grid) -> NDArray[np.bool_]:
+    """(H, W) bool on a grid, True on the ground (EPSG:4326)."""
+    to_zone = transformer(4326, grid.epsg)
+    placed = shapely.transform(ground, lambda xy: np.column_stack(to_zone.transform(xy[:, 0], xy[:, 1])))
+    return _burn(placed if placed.is_valid else shapely.buffer(placed, 0), grid)
+
+
+def _burn(placed: BaseGeometry, grid: Grid) -> NDArray[np.bool_]:
+    """(H, W) bool: pixels whose centre lies in a geometry in metres of the zone, or, if none does, those that it touches."""
+    for all_touched in (False, True):
+        mask: NDArray[np.bool_] = rasterize(
+            [(placed, 1)], out_shape=grid.shape, transform=grid.transform, all_touched=all_touched, dtype=np.uint8
+        ).astype(bool)
+        if mask.any():
+            break
+    return mask
+
+
+def _total_share(seen: Mapping[int, GroundSeen]) -> float:
+    """Observed shares of all years added up."""
+    return sum(each.observed_share for each in seen.values())
+
+
+def count_classes(
+    water: NDArray[np.uint8], condition: ReadClasses | None, grid: Grid, mask: NDArray[np.bool_]
+) -> GroundSeen:
+    """How many pixels of a piece of ground have which class.
+
+    Args:
+        water: (H, W) classes on the grid.
+        condition: Reader of the stack's classes, asked only where something was not observed; None if there is none.
+        grid: Around the ground.
+        mask: (H, W) bool, True on the ground.
+    """
+    counts = np.bincount(water[mask], minlength=256)
+    hidden = int(counts[_UNOBSERVED])
+    ice, shadow, cloud = int(counts[_SNOW_ICE]), int(counts[_SHADOW]), 0
+    if hidden and condition is not None:
+        why = np.bincount(condition(grid)[mask & (water == _UNOBSERVED)], minlength=256)
+        cloud = int(why[Condition.CLOUD])
+        ice, shadow = ice + int(why[Condition.SNOW_ICE]), shadow + int(why[Condition.TERRAIN_SHADOW])
+        hidden -= cloud + int(why[Condition.SNOW_ICE]) + int(why[Condition.TERRAIN_SHADOW])
+    return GroundSeen(
+        land=int(counts[_LAND]), lake=int(counts[_LAKE]), ice=ice, shadow=shadow, cloud=cloud, nodata=hidden
+    )

@@ -1,0 +1,235 @@
+"""Lakes as nouns: the columns of their tables, the words of the change table, and what a lake room is given to work with.
+
+The tables themselves are GeoDataFrames with exactly these columns in exactly this order; files and readers rely on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryosentinel_core.errors import InputError
+from cryosentinel_core.ground.lattice import Grid
+
+_INVENTORY: Final = re.compile(
+    r"^(?P<year>\d{4})=(?P<path>.+?)(\?(?P<column>[^?=@]+)=(?P<value>[^?@]*))?@(?P<metres>\d+(\.\d+)?)\s*m?$"
+)
+
+LAKE_COLUMNS: Final = (
+    "lake_id",
+    "aoi",
+    "year",
+    "area_m2",
+    "area_sigma_random_m2",
+    "area_sigma_systematic_m2",
+    "area_sigma_m2",
+    "perimeter_m",
+    "elevation_m",
+    "mean_probability",
+    "n_observations",
+    "median_date",
+    "first_date",
+    "last_date",
+    "water_frequency",
+    "radar_used",
+    "touches_edge",
+    "model",
+)
+"""Columns of the layers `lakes` and `candidates`, before the geometry."""
+
+BAND_COLUMNS: Final = ("area_low_m2", "area_high_m2")
+"""Columns that follow `LAKE_COLUMNS` where the spread of a network's members was asked for."""
+
+CHANGE_COLUMNS: Final = (
+    "lake_key",
+    "aliases",
+    "pair",
+    "status",
+    "reason",
+    "year_from",
+    "year_to",
+    "area_from_m2",
+    "area_to_m2",
+    "change_m2",
+    "change_percent",
+    "change_sigma_m2",
+    "minimum_detectable_change_m2",
+    "significant",
+    "q_value",
+    "rate_m2_per_year",
+    "observed_from",
+    "observed_to",
+    "day_of_year_difference",
+    "lake_ids_from",
+    "lake_ids_to",
+    "touches_edge",
+    "elevation_m",
+    "lon",
+    "lat",
+)
+"""Columns of the change table for two years; three or more add `TREND_COLUMNS`."""
+
+TREND_COLUMNS: Final = ("trend_m2_per_year", "trend_low_m2_per_year", "trend_high_m2_per_year")
+"""Theil-Sen slope over all observed years and its interval; the same in every row of a lake."""
+
+SERIES_COLUMNS: Final = ("lake_key", "year", "area_m2", "area_sigma_m2", "observed")
+"""Columns of `series.csv`."""
+
+
+class Status(StrEnum):
+    """What happened to a lake between two years."""
+
+    GROWN = "grown"
+    SHRUNK = "shrunk"
+    STABLE = "stable"
+    NEW = "new"
+    VANISHED = "vanished"
+    MERGED = "merged"
+    SPLIT = "split"
+    COMPLEX = "complex"
+    UNOBSERVED = "unobserved"
+
+
+class Reason(StrEnum):
+    """Why a lake counts as unobserved in a pair of years."""
+
+    NONE = ""
+    CLOUD = "cloud"
+    ICE = "ice"
+    SHADOW = "shadow"
+    NODATA = "nodata"
+    SEASON = "season"
+    EDGE = "edge"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroundSeen:
+    """What one year saw of a piece of ground, in pixels.
+
+    Attributes:
+        land: Bare, snow-free ground.
+        lake: Water.
+        ice: Snow or ice.
+        shadow: Terrain shadow.
+        cloud: Cloud or its shadow on every date.
+        nodata: No acquisition, or not processed.
+    """
+
+    land: int = 0
+    lake: int = 0
+    ice: int = 0
+    shadow: int = 0
+    cloud: int = 0
+    nodata: int = 0
+
+    @property
+    def total(self) -> int:
+        """All pixels of the ground."""
+        return self.land + self.lake + self.ice + self.shadow + self.cloud + self.nodata
+
+    @property
+    def observed_share(self) -> float:
+        """Share seen as land or water, 0..1; 0 for no ground at all."""
+        return (self.land + self.lake) / self.total if self.total else 0.0
+
+    @property
+    def is_observed_whole(self) -> bool:
+        """True if every pixel was seen, as land or as water."""
+        return self.total > 0 and self.land + self.lake == self.total
+
+    @property
+    def reason(self) -> Reason:
+        """The commonest cause of what was not seen; `NONE` if all was."""
+        causes = {
+            Reason.ICE: self.ice,
+            Reason.SHADOW: self.shadow,
+            Reason.CLOUD: self.cloud,
+            Reason.NODATA: self.nodata,
+        }
+        most = max(causes, key=lambda cause: causes[cause])
+        return most if causes[most] else Reason.NONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeOrigin:
+    """What all lakes of one run have in common.
+
+    Attributes:
+        aoi: Name of the area of interest.
+        year: Of the imagery.
+        model: `water-index`, or name and digest of the weights.
+        radar_used: True if radar took part in the segmentation.
+        is_network: True for a network, whose outlines are less sure without the radar it was trained with.
+    """
+
+    aoi: str
+    year: int
+    model: str
+    radar_used: bool
+    is_network: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeReaders:
+    """How the rasters of one UTM zone are read, piece by piece; every grid asked for lies inside the hull.
+
+    Attributes:
+        logits: Grid -> (H, W) int16 stored logits, `LOGIT_NODATA` where unobserved.
+        processed: Grid -> (H, W) bool, True where pixels got their full answer; everything else is the edge of the work.
+        dem: Grid -> (H, W) float metres, NaN = nodata; None where there is none.
+        counts: Grid -> (5, H, W) uint8, dates by `stack.stack.COUNT_NAMES`; None where there are none.
+        dates: Grid -> (3, H, W) uint16, days since 1970-01-01 by `stack.stack.DATE_NAMES`, 0 where none; None where there are none.
+        spread: Grid -> (H, W) uint16 stored spreads of the logits, `SPREAD_NODATA` where unobserved; None where there are none.
+    """
+
+    logits: Callable[[Grid], NDArray[np.int16]]
+    processed: Callable[[Grid], NDArray[np.bool_]]
+    dem: Callable[[Grid], NDArray[np.float32]] | None = None
+    counts: Callable[[Grid], NDArray[np.uint8]] | None = None
+    dates: Callable[[Grid], NDArray[np.uint16]] | None = None
+    spread: Callable[[Grid], NDArray[np.uint16]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """A file of outlines of one year that somebody else drew.
+
+    Attributes:
+        year: That the outlines stand for.
+        path: Of the vector file, as given.
+        resolution_m: Of the imagery that the outlines were drawn at.
+        select: Column value to keep where one file holds several years, as `("year", "2010")`, or None.
+    """
+
+    year: int
+    path: str
+    resolution_m: float
+    select: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.resolution_m <= 1000:
+            raise InputError(
+                f"inventory of {self.year}: a resolution of {self.resolution_m:g} m, wanted 1 to 1000",
+                "write YEAR=FILE@30m with the resolution that the outlines were drawn at",
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Inventory:
+        """The inventory of a text such as `2010=lakes.shp@30m`, or `2010=lakes.gpkg?year=2010@30m` for a column's value.
+
+        Raises:
+            InputError: If the text has another form.
+        """
+        found = _INVENTORY.match(text.strip())
+        if found is None:
+            raise InputError(
+                f"inventory {text!r} has another form than YEAR=FILE@30m", "for example 2010=lakes.shp@30m"
+            )
+        select = (found["column"], found["value"]) if found["column"] else None
+        return cls(year=int(found["year"]), path=found["path"], resolution_m=float(found["metres"]), select=select)

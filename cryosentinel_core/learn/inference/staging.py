@@ -1,0 +1,115 @@
+"""Stored chips on their way to a device, and standardised once they are there.
+
+Stored integers travel, not the floats made of them; to a GPU from pinned memory, so that the host need not wait. Neighbours: `infer`
+runs the network on what comes out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cryosentinel_core.learn.model_spec import DEM_CLIP_M, S1_FILL_DB, S2_CLIP, Normalisation
+from cryosentinel_core.segment.segmenter import ChipBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedChips:
+    """N chips in host memory, ready to travel.
+
+    Attributes:
+        s2: (N, 12, H, W) int16 that holds the bits of uint16, which few operations know.
+        s1: (N, 2, H, W) float32, dB, NaN = nodata; None where no chip has radar.
+        dem: (N, 1, H, W) float32, metres, NaN = nodata.
+        has_radar: (N,) bool, True where a chip has a finite radar pixel.
+    """
+
+    s2: Tensor
+    s1: Tensor | None
+    dem: Tensor
+    has_radar: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return int(self.s2.shape[0])
+
+
+def allocate(shape: tuple[int, ...], dtype: DTypeLike, device: torch.device) -> NDArray[Any]:
+    """Host memory, not set to anything; pinned where it feeds a GPU, so that `stage_chips` has nothing to copy.
+
+    Args:
+        shape: Of the array, C order.
+        dtype: Of the array.
+        device: Where its content will go.
+    """
+    if device.type != "cuda":
+        return np.empty(shape, dtype=dtype)
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    with torch.cuda.device(device):
+        held: NDArray[Any] = torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy()
+    return held.view(dtype).reshape(shape)
+
+
+def stage_chips(batch: ChipBatch, device: torch.device) -> StagedChips:
+    """The part of a batch that a network sees; pinned where it goes to a GPU, copied for that only if it is not yet.
+
+    Args:
+        batch: Stored chips.
+        device: Where they will go.
+    """
+
+    def hold(array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        if device.type != "cuda":
+            return tensor
+        with torch.cuda.device(device):
+            return tensor.pin_memory()
+
+    nothing = np.zeros(len(batch), dtype=np.bool_)
+    return StagedChips(
+        s2=hold(np.ascontiguousarray(batch.s2).view(np.int16)),
+        s1=None if batch.s1 is None else hold(batch.s1),
+        dem=hold(batch.dem),
+        has_radar=nothing if batch.s1 is None else np.asarray(np.isfinite(batch.s1).any(axis=(1, 2, 3))),
+    )
+
+
+def standardise(
+    chips: ChipBatch | StagedChips, normalisation: Normalisation, device: torch.device
+) -> dict[str, Tensor]:
+    """Chips as the network wants them: clipped, filled, then `(x - mean) / std` per band.
+
+    Sentinel-2 is clipped to 0..16,000, elevation to -500..9,000 m with missing ones at the lower end, radar that is
+    not finite becomes -25 dB.
+
+    Args:
+        chips: Stored chips, staged or not.
+        normalisation: Statistics of the weights.
+        device: Where to compute.
+
+    Returns:
+        Modality -> (N, C, H, W) float32, finite; without S1GRD where the batch has no radar.
+    """
+    staged = chips if isinstance(chips, StagedChips) else stage_chips(chips, device)
+    s2 = staged.s2.to(device, non_blocking=True).to(torch.int32).bitwise_and_(0xFFFF).float().clamp(*S2_CLIP)
+    dem = torch.nan_to_num(staged.dem.to(device, non_blocking=True).float(), nan=DEM_CLIP_M[0]).clamp(*DEM_CLIP_M)
+    found = {"S2L2A": _scale(s2, normalisation.s2.means, normalisation.s2.stds)}
+    if staged.s1 is not None:
+        s1 = staged.s1.to(device, non_blocking=True).float()
+        s1 = torch.where(torch.isfinite(s1), s1, torch.full_like(s1, S1_FILL_DB))
+        found["S1GRD"] = _scale(s1, normalisation.s1.means, normalisation.s1.stds)
+    found["DEM"] = _scale(dem, normalisation.dem.means, normalisation.dem.stds)
+    return found
+
+
+def _scale(x: Tensor, means: tuple[float, ...], stds: tuple[float, ...]) -> Tensor:
+    mean = torch.tensor(means, dtype=torch.float32, device=x.device)[:, None, None]
+    std = torch.tensor(stds, dtype=torch.float32, device=x.device)[:, None, None]
+    return (x - mean) / std

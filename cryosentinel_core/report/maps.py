@@ -1,0 +1,216 @@
+"""Maps on matplotlib axes: ground in true colour, shores, gained and lost water, degrees and scale bars.
+
+Images are read piece by piece and reduced while reading, so memory is bounded by the picture, never by the area.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import shapely
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.io.year_results import TrueColour
+from cryosentinel_core.units import PIXEL_M
+
+QUIET: Final = "#5d6875"
+"""Ink of what should not be loud."""
+
+DARK: Final = "#20242a"
+"""Rim around light ink, so that it is legible on snow."""
+
+MAX_SIDE_PX: Final = 1000
+"""Longer side of an image as drawn."""
+
+_STRIP_PX: Final = 2240
+
+
+def in_zone(geometry: NDArray[np.object_], epsg: int) -> NDArray[np.object_]:
+    """EPSG:4326 -> metres of a zone."""
+    to_zone = transformer(4326, epsg)
+    moved = shapely.transform(geometry, lambda xy: np.column_stack(to_zone.transform(xy[:, 0], xy[:, 1])))
+    return np.asarray(moved, dtype=object)
+
+
+def read_image(source: TrueColour | None, epsg: int, grid: Grid) -> NDArray[np.float32] | None:
+    """(3, h, w) reflectance of a grid, reduced by a whole factor to at most `MAX_SIDE_PX`; None without a source."""
+    if source is None or epsg not in source.zones:
+        return None
+    factor = max(1, math.ceil(max(grid.shape) / MAX_SIDE_PX))
+    h, w = math.ceil(grid.height / factor), math.ceil(grid.width / factor)
+    image = np.full((3, h, w), np.nan, dtype=np.float32)
+    step = max(1, _STRIP_PX // factor)
+    found = False
+    for top in range(0, h, step):
+        for left in range(0, w, step):
+            rows, cols = min(step, h - top), min(step, w - left)
+            part = Grid(
+                epsg=epsg,
+                row=grid.row + top * factor,
+                col=grid.col + left * factor,
+                height=rows * factor,
+                width=cols * factor,
+            )
+            pixels = source.read(epsg, part)
+            if pixels is not None:
+                found = True
+                image[:, top : top + rows, left : left + cols] = _mean_blocks(pixels, factor)
+    return image if found else None
+
+
+def _mean_blocks(pixels: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """(3, H, W) -> (3, H / factor, W / factor), the mean of what is there."""
+    if factor == 1:
+        return pixels
+    bands, height, width = pixels.shape
+    blocks = pixels.reshape(bands, height // factor, factor, width // factor, factor)
+    there = np.isfinite(blocks)
+    total = np.where(there, blocks, 0.0).sum(axis=(2, 4))
+    count = there.sum(axis=(2, 4))
+    mean = np.full(total.shape, np.nan, dtype=np.float32)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
+
+
+def stretch_limits(images: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Reflectance shown as black and as white, the same for both years and all three bands."""
+    values = [image[np.isfinite(image)] for image in images]
+    if not values or not sum(value.size for value in values):
+        return None
+    low, high = np.percentile(np.concatenate(values), (0.5, 95.0))
+    return np.full(3, low, dtype=np.float64), np.full(3, max(high, low + 0.02), dtype=np.float64)
+
+
+def show_ground(
+    axes: Any,
+    image: NDArray[np.float32] | None,
+    limits: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    grid: Grid,
+) -> None:
+    """The image in true colour, or a plain ground."""
+    axes.set_facecolor("#8b94a0")
+    if image is not None and limits is not None:
+        low, high = limits
+        scaled = np.clip((image - low[:, None, None]) / (high - low)[:, None, None], 0.0, 1.0) ** 0.65
+        shown = np.dstack([*np.nan_to_num(scaled), np.isfinite(image).all(axis=0).astype(np.float32)])
+        factor = max(1, math.ceil(max(grid.shape) / MAX_SIDE_PX))
+        minx, _, _, maxy = grid.bounds
+        side = factor * PIXEL_M
+        right, bottom = minx + side * shown.shape[1], maxy - side * shown.shape[0]
+        axes.imshow(shown, extent=(minx, right, bottom, maxy), interpolation="antialiased", zorder=0)
+    limit_to(axes, grid)
+
+
+def limit_to(axes: Any, grid: Grid) -> None:
+    """Show exactly a grid, metres square."""
+    minx, miny, maxx, maxy = grid.bounds
+    axes.set_xlim(minx, maxx)
+    axes.set_ylim(miny, maxy)
+    axes.set_aspect("equal", adjustable="box")
+    for spine in axes.spines.values():
+        spine.set_color(QUIET)
+        spine.set_linewidth(0.8)
+
+
+def shore_style(colour: str, *, dashed: bool, width: float) -> dict[str, Any]:
+    """Of a shore."""
+    return {"colour": colour, "dash": (0, (4, 1.5)) if dashed else "-", "width": width}
+
+
+def add_outlines(axes: Any, placed: NDArray[np.object_], *, colour: str, dash: Any, width: float) -> None:
+    """Shores as lines with a dark rim, legible on snow and on rock."""
+    path = _as_path(axes, placed)
+    if path is not None:
+        axes.add_artist(PathPatch(path, fill=False, edgecolor=DARK, lw=width + 1.2, alpha=0.75, zorder=3))
+        axes.add_artist(PathPatch(path, fill=False, edgecolor=colour, lw=width, linestyle=dash, zorder=4))
+
+
+def add_fills(axes: Any, pieces: Mapping[str, NDArray[np.object_]]) -> None:
+    """Gained and lost water."""
+    for colour, placed in pieces.items():
+        path = _as_path(axes, placed)
+        if path is not None:
+            axes.add_artist(PathPatch(path, facecolor=colour, edgecolor="none", alpha=0.85, zorder=2))
+
+
+def _as_path(axes: Any, placed: NDArray[np.object_]) -> Outline | None:
+    """The polygons that a map shows as one matplotlib path, holes kept; None if it shows none."""
+    (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
+    shown = placed[shapely.intersects(placed, shapely.box(west, south, east, north))]
+    points, codes = [], []
+    for part in shapely.get_parts(shown):
+        if part.geom_type == "Polygon" and not part.is_empty:
+            for ring in (part.exterior, *part.interiors):
+                xy = shapely.get_coordinates(ring)
+                points.append(xy)
+                codes += [Outline.MOVETO] + [Outline.LINETO] * (len(xy) - 2) + [Outline.CLOSEPOLY]
+    return Outline(np.concatenate(points), codes) if points else None
+
+
+def frame_map(axes: Any, grid: Grid, epsg: int, *, with_latitudes: bool) -> None:
+    """Ticks in degrees."""
+    to_lonlat, to_zone = transformer(epsg, 4326), transformer(4326, epsg)
+    minx, miny, maxx, maxy = grid.bounds
+    (west, east), (south, north) = (
+        to_lonlat.transform([minx, maxx], [miny, miny])[0],
+        to_lonlat.transform([minx, minx], [miny, maxy])[1],
+    )
+    lons, lats = _nice_ticks(west, east, 3), _nice_ticks(south, north, 5)
+    axes.set_xticks([to_zone.transform(lon, south)[0] for lon in lons], [_degrees(lon, "E", "W") for lon in lons])
+    if with_latitudes:
+        axes.set_yticks(
+            [to_zone.transform(west, lat)[1] for lat in lats],
+            [_degrees(lat, "N", "S") for lat in lats],
+            rotation=90,
+            va="center",
+        )
+    else:
+        axes.set_yticks([])
+    axes.tick_params(labelsize=9, colors=QUIET, length=3, width=0.8)
+
+
+def _nice_ticks(low: float, high: float, wanted: int) -> list[float]:
+    """Round values inside a range, about as many as wanted."""
+    rough = (high - low) / wanted
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first = math.ceil(low / step)
+    return [round(number * step, 6) for number in range(first, math.floor(high / step) + 1)]
+
+
+def _degrees(value: float, positive: str, negative: str) -> str:
+    """As `77.25° E`."""
+    return f"{abs(value):.4f}".rstrip("0").rstrip(".") + f"° {positive if value >= 0 else negative}"
+
+
+def add_scale_bar(axes: Any, grid: Grid) -> None:
+    """A bar of a round length, about a quarter of the width."""
+    minx, miny, maxx, maxy = grid.bounds
+    rough = (maxx - minx) * 0.28
+    power = 10.0 ** math.floor(math.log10(rough))
+    length = max(power * factor for factor in (1, 2, 5) if power * factor <= rough)
+    x, y = minx + 0.05 * (maxx - minx), miny + 0.045 * (maxy - miny)
+    thick = 0.009 * (maxy - miny)
+    axes.add_patch(Rectangle((x, y), length, thick, facecolor="white", edgecolor=DARK, lw=0.8, zorder=6))
+    axes.add_patch(Rectangle((x, y), length / 2, thick, facecolor=DARK, edgecolor=DARK, lw=0.8, zorder=7))
+    told = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    axes.text(
+        x + length / 2,
+        y + 1.6 * thick,
+        told,
+        ha="center",
+        va="bottom",
+        fontsize=10,
+        color="white",
+        weight="bold",
+        zorder=7,
+        path_effects=[withStroke(linewidth=2.6, foreground=DARK)],
+    )

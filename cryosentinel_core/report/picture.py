@@ -1,0 +1,344 @@
+"""`change.png`: one page to put on a slide. Both years in true colour with their outlines, and the largest changes close up.
+
+Images are read strip by strip and reduced while reading, so memory is bounded by the picture, never by the area.
+matplotlib's object API draws without a screen and without touching global state; the same tables and pixels give the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import shapely
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from cryosentinel_core.change.change_table import ChangeTables, Comparison
+from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.ground.projection import transformer, zone_of_lonlat
+from cryosentinel_core.io.workspace import writing
+from cryosentinel_core.io.year_results import TrueColour
+from cryosentinel_core.lakes.tables import Status
+from cryosentinel_core.report.maps import (
+    DARK,
+    QUIET,
+    add_fills,
+    add_outlines,
+    add_scale_bar,
+    frame_map,
+    in_zone,
+    limit_to,
+    read_image,
+    shore_style,
+    show_ground,
+    stretch_limits,
+)
+from cryosentinel_core.units import HECTARE_M2, PIXEL_M
+
+GAINED, LOST = "#1f9ede", "#e8590c"
+"""Blue and vermilion: told apart by all common kinds of colour blindness (after Okabe and Ito 2008)."""
+_UNSEEN = "#ff9de2"
+BEFORE, AFTER = "#ffe14d", "#ffffff"
+_PAPER, _INK = "#ffffff", "#1c2430"
+_DPI, _WIDTH_IN, _HEIGHT_IN = 150, 16.0, 9.0
+_N_CLOSE: Final = 4
+_MAPS_WIDTH: Final = 0.602
+"""Of the figure, beside the close-ups."""
+_TALL_ASPECT: Final = 0.295 * _WIDTH_IN / (0.735 * _HEIGHT_IN)
+_WIDE_TALL: Final = 0.335
+_WIDE_ASPECT: Final = _MAPS_WIDTH * _WIDTH_IN / (_WIDE_TALL * _HEIGHT_IN)
+_WIDE_FROM: Final = (_TALL_ASPECT * _WIDE_ASPECT) ** 0.5
+"""Width / height of the ground from which the maps are drawn one above the other."""
+
+
+def draw_change(
+    path: Path,
+    found: ChangeTables,
+    tables: Mapping[int, gpd.GeoDataFrame],
+    comparison: Comparison,
+    sources: Mapping[int, TrueColour],
+    *,
+    title: str = "",
+) -> None:
+    """Draw the first and the last year and save the picture, whole or not at all.
+
+    Args:
+        path: Of the PNG.
+        found: The comparison.
+        tables: Year -> outlines, EPSG:4326.
+        comparison: What was compared.
+        sources: Year -> true colour; a year without one is drawn on a plain ground.
+        title: First words of the heading, as the area's name.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    year_from, year_to = comparison.years[0], comparison.years[-1]
+    rows = found.change[found.change["pair"] == f"{year_from}-{year_to}"].reset_index(drop=True)
+    figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), dpi=_DPI, facecolor=_PAPER)
+    FigureCanvasAgg(figure)
+    _write_heading(figure, rows, title, year_from, year_to)
+    epsg = _zone_of_rows(rows)
+    extent = _extent_of_rows(rows, epsg)
+    if extent is None:
+        figure.text(0.5, 0.5, "No lake in either year", ha="center", va="center", fontsize=22, color=QUIET)
+    else:
+        _draw_panels(figure, found, tables, rows, epsg, extent, comparison, sources)
+    _write_foot(figure, (year_from, year_to), bool(sources), bool((rows["status"] == Status.UNOBSERVED).any()))
+    with writing(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": "cryosentinel"})
+
+
+def _write_heading(figure: Figure, rows: pd.DataFrame, title: str, year_from: int, year_to: int) -> None:
+    """Title and one line of counts."""
+    name = f"{title}: l" if title else "L"
+    figure.text(0.03, 0.955, f"{name}akes {year_from} – {year_to}", fontsize=23, color=_INK, weight="bold", va="center")
+    counts = rows["status"].value_counts()
+    told = [f"{int(counts[status])} {status}" for status in map(str, Status) if status in counts.index]
+    both = rows[rows["status"] != Status.UNOBSERVED]
+    before, after = both["area_from_m2"].sum() / 1e6, both["area_to_m2"].sum() / 1e6
+    line = f"{len(rows)} lakes: {', '.join(told)}" if told else "No lakes"
+    if before > 0:
+        line += f".   Seen in both years: {before:.2f} km² → {after:.2f} km² ({100 * (after / before - 1):+.1f} %)"
+    figure.text(0.03, 0.91, line, fontsize=12.5, color=QUIET, va="center")
+
+
+def _write_foot(figure: Figure, years: tuple[int, int], has_images: bool, has_unseen: bool) -> None:
+    """Legend and the words owed."""
+    handles: list[Any] = [
+        Line2D([], [], color=BEFORE, lw=2, ls=(0, (4, 1.5)), path_effects=[withStroke(linewidth=3.6, foreground=DARK)]),
+        Line2D([], [], color=AFTER, lw=2, path_effects=[withStroke(linewidth=3.6, foreground=DARK)]),
+        Patch(facecolor=GAINED, edgecolor="none"),
+        Patch(facecolor=LOST, edgecolor="none"),
+    ]
+    labels = [f"shore {years[0]}", f"shore {years[1]}", "water gained", "water lost"]
+    if has_unseen:
+        mark = Line2D([], [], ls="", marker="$?$", ms=9, color=_UNSEEN)
+        mark.set_path_effects([withStroke(linewidth=2.2, foreground=DARK)])
+        handles.append(mark)
+        labels.append("lake not seen that year")
+    figure.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0.022, 0.022),
+        ncols=5,
+        frameon=False,
+        fontsize=12,
+        labelcolor=_INK,
+    )
+    credit = "Outlines as given in the inventories"
+    if has_images:
+        credit = f"Contains modified Copernicus Sentinel data {years[0]}, {years[1]}; Copernicus DEM"
+    figure.text(0.03, 0.016, f"{credit}. Made with cryosentinel.", fontsize=9, color=QUIET, va="center")
+
+
+def _draw_panels(
+    figure: Figure,
+    found: ChangeTables,
+    tables: Mapping[int, gpd.GeoDataFrame],
+    rows: gpd.GeoDataFrame,
+    epsg: int,
+    extent: Grid,
+    comparison: Comparison,
+    sources: Mapping[int, TrueColour],
+) -> None:
+    """The two maps and, below each other on the right, the largest changes."""
+    years = comparison.years[0], comparison.years[-1]
+    images = [read_image(sources.get(year), epsg, extent) for year in years]
+    limits = stretch_limits([image for image in images if image is not None])
+    outlines = {year: _outlines_of_year(tables[year], rows, epsg) for year in years}
+    pair = f"{years[0]}-{years[1]}"
+    pieces = {
+        colour: in_zone(frame[frame["pair"] == pair].geometry.to_numpy(), epsg)
+        for colour, frame in ((GAINED, found.gained), (LOST, found.lost))
+    }
+    close = _largest_changes(rows)
+    letters = {row["lake_key"]: chr(ord("A") + number) for number, (_, row) in enumerate(close.iterrows())}
+    boxes = _map_boxes(extent, len(close) > 0)
+    for number, (year, image, box) in enumerate(zip(years, images, boxes, strict=True)):
+        axes = figure.add_axes(box)
+        show_ground(axes, image, limits, extent)
+        style = shore_style(BEFORE if number == 0 else AFTER, dashed=number == 0, width=1.1)
+        if number == 1:
+            add_fills(axes, pieces)
+        add_outlines(axes, outlines[year], **style)
+        frame_map(axes, extent, epsg, with_latitudes=number == 0 or boxes[0][0] == boxes[1][0])
+        add_scale_bar(axes, extent)
+        axes.set_title(str(year), fontsize=15, color=_INK, weight="bold", loc="left", pad=6)
+        _mark_places(axes, close, letters, epsg, extent)
+        unseen = rows[
+            (rows["status"] == Status.UNOBSERVED)
+            & (rows["observed_from" if number == 0 else "observed_to"] < comparison.min_observed)
+        ]
+        _mark_unseen(axes, unseen, epsg)
+    _draw_close(figure, close, letters, epsg, years, sources, limits, outlines, pieces)
+
+
+def _map_boxes(extent: Grid, has_close: bool) -> list[tuple[float, float, float, float]]:
+    """(left, bottom, width, height) of the two maps: side by side for a tall area, one above the other for a wide one."""
+    width = _MAPS_WIDTH if has_close else 0.925
+    if extent.width > extent.height * _WIDE_FROM:
+        return [(0.045, 0.115 + _WIDE_TALL + 0.062, width, _WIDE_TALL), (0.045, 0.115, width, _WIDE_TALL)]
+    half = (width - 0.012) / 2.0
+    return [(0.045, 0.115, half, 0.735), (0.045 + half + 0.012, 0.115, half, 0.735)]
+
+
+def _draw_close(
+    figure: Figure,
+    close: gpd.GeoDataFrame,
+    letters: Mapping[str, str],
+    epsg: int,
+    years: tuple[int, int],
+    sources: Mapping[int, TrueColour],
+    limits: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    outlines: Mapping[int, NDArray[np.object_]],
+    pieces: Mapping[str, NDArray[np.object_]],
+) -> None:
+    """The largest changes close up: the later year's image, both shores, gained and lost water."""
+    for number, (_, row) in enumerate(close.iterrows()):
+        down, across = divmod(number, 2)
+        axes = figure.add_axes((0.672 + 0.158 * across, 0.505 - 0.39 * down, 0.148, 0.148 * _WIDTH_IN / _HEIGHT_IN))
+        grid = _close_grid(row.geometry, epsg)
+        show_ground(axes, read_image(sources.get(years[1]), epsg, grid), limits, grid)
+        add_fills(axes, pieces)
+        add_outlines(axes, outlines[years[1]], **shore_style(AFTER, dashed=False, width=1.7))
+        add_outlines(axes, outlines[years[0]], **shore_style(BEFORE, dashed=True, width=1.7))
+        limit_to(axes, grid)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        add_scale_bar(axes, grid)
+        change_ha = row["change_m2"] / HECTARE_M2
+        percent = (
+            f" ({row['change_percent']:+.0f} %)"
+            if np.isfinite(row["change_percent"]) and row["status"] != Status.NEW
+            else ""
+        )
+        axes.set_title(
+            f"{letters[row['lake_key']]}   {row['lake_key']}\n",
+            fontsize=11,
+            color=_INK,
+            weight="bold",
+            loc="left",
+            pad=4,
+        )
+        axes.text(
+            0.0,
+            1.022,
+            f"{row['status']}, {change_ha:+.2f} ha{percent}",
+            transform=axes.transAxes,
+            fontsize=10,
+            color=QUIET,
+        )
+
+
+def _largest_changes(rows: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """The significant changes of lakes, largest first, at most four; of those not significant none."""
+    told = rows[(rows["significant"].fillna(False)) & (rows["change_m2"].abs() > 0)]
+    order = np.lexsort((told["lake_key"].to_numpy(), -told["change_m2"].abs().to_numpy()))
+    return told.iloc[order[:_N_CLOSE]]
+
+
+def _zone_of_rows(rows: gpd.GeoDataFrame) -> int:
+    """The zone that holds most lakes (tie: lower)."""
+    zones = [zone_of_lonlat(lon, lat).epsg for lon, lat in zip(rows["lon"], rows["lat"], strict=True)]
+    if not zones:
+        return 32643
+    numbers, counts = np.unique(zones, return_counts=True)
+    return int(numbers[np.argmax(counts)])
+
+
+def _extent_of_rows(rows: gpd.GeoDataFrame, epsg: int) -> Grid | None:
+    """The rectangle of the maps: all lakes with a margin, in the shape of a panel."""
+    geometry = rows.geometry.to_numpy()
+    filled = geometry[~shapely.is_empty(geometry)]
+    if not len(filled):
+        return None
+    placed = in_zone(filled, epsg)
+    minx, miny, maxx, maxy = shapely.total_bounds(placed)
+    is_wide = maxx - minx > _WIDE_FROM * (maxy - miny)
+    aspect = _WIDE_ASPECT if is_wide else _TALL_ASPECT
+    return _grid_around(placed, epsg, margin=0.05, min_side_m=1500.0, aspect=aspect)
+
+
+def _close_grid(geometry: BaseGeometry, epsg: int) -> Grid:
+    """A square around one lake."""
+    return _grid_around(
+        in_zone(np.array([geometry], dtype=object), epsg), epsg, margin=0.3, min_side_m=400.0, aspect=1.0
+    )
+
+
+def _grid_around(placed: NDArray[np.object_], epsg: int, *, margin: float, min_side_m: float, aspect: float) -> Grid:
+    """A grid around geometries in metres with a margin (share of the longer side) and a width / height."""
+    minx, miny, maxx, maxy = shapely.total_bounds(placed)
+    spare = 2.0 * margin * max(maxx - minx, maxy - miny)
+    width, height = max(maxx - minx + spare, min_side_m), max(maxy - miny + spare, min_side_m)
+    width, height = max(width, height * aspect), max(height, width / aspect)
+    x, y = (minx + maxx) / 2.0, (miny + maxy) / 2.0
+    return Grid(
+        epsg=epsg,
+        row=math.floor(-(y + height / 2.0) / PIXEL_M),
+        col=math.floor((x - width / 2.0) / PIXEL_M),
+        height=math.ceil(height / PIXEL_M),
+        width=math.ceil(width / PIXEL_M),
+    )
+
+
+def _outlines_of_year(table: gpd.GeoDataFrame, rows: gpd.GeoDataFrame, epsg: int) -> NDArray[np.object_]:
+    """A year's outlines that belong to a row of the table, in metres of the zone."""
+    geometry = table.geometry.to_numpy()
+    whole = rows.geometry.to_numpy()
+    hits, _ = shapely.STRtree(whole).query(geometry, predicate="intersects")
+    return in_zone(geometry[np.unique(hits)], epsg)
+
+
+def _mark_places(axes: Any, close: gpd.GeoDataFrame, letters: Mapping[str, str], epsg: int, extent: Grid) -> None:
+    """A letter beside each lake that is shown close up."""
+    to_zone = transformer(4326, epsg)
+    minx, _, maxx, maxy = extent.bounds
+    reach = 0.02 * (maxx - minx)
+    for _, row in close.iterrows():
+        x = to_zone.transform(row["lon"], row["lat"])[0]
+        placed = in_zone(np.array([row.geometry], dtype=object), epsg)
+        top = min(shapely.total_bounds(placed)[3] + reach, maxy - 2 * reach)
+        axes.text(
+            x,
+            top,
+            letters[row["lake_key"]],
+            ha="center",
+            va="bottom",
+            fontsize=13,
+            weight="bold",
+            color="white",
+            zorder=8,
+            path_effects=[withStroke(linewidth=3.2, foreground=DARK)],
+        )
+
+
+def _mark_unseen(axes: Any, rows: pd.DataFrame, epsg: int) -> None:
+    """A question mark where a lake's ground was not seen that year."""
+    to_zone = transformer(4326, epsg)
+    for lon, lat in zip(rows["lon"], rows["lat"], strict=True):
+        axes.text(
+            *to_zone.transform(lon, lat),
+            "?",
+            ha="center",
+            va="center",
+            fontsize=13,
+            weight="bold",
+            color=_UNSEEN,
+            zorder=8,
+            clip_on=True,
+            path_effects=[withStroke(linewidth=3.0, foreground=DARK)],
+        )

@@ -1,0 +1,1 @@
+"""From archive items to a stack, in arrays: selection, radiometry, resampling, terrain, composites."""

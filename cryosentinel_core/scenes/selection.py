@@ -1,0 +1,234 @@
+"""Which scenes go into a stack: decided per lattice tile, by rules that look at the whole tile and never at an area of interest.
+
+Pure functions on scenes that were found. `io.catalogs.search` finds them, the fetch workflow records the choice in `scenes.json`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import shapely
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
+
+from cryosentinel_core.ground.lattice import Tile
+from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.ground.season import OCTOBER, Season
+from cryosentinel_core.scenes.scene import Scene
+
+RADAR_DAYS: Final = 7
+"""Sentinel-1 is taken within this many days of a chosen Sentinel-2 date, where there is one."""
+
+MIN_TILE_SHARE: Final = 0.001
+"""A scene that covers less of a tile than this is not taken for it."""
+
+_COVERED: Final = 0.999
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionRules:
+    """What may go in.
+
+    Attributes:
+        season: Days of the year.
+        october_fallback: Take October for a tile whose season holds no usable scene.
+        max_cloud: Highest cloud cover of an optical scene, per cent.
+        is_frozen_list: True if a list of items shall be taken as it is: neither cloud nor season count.
+    """
+
+    season: Season
+    october_fallback: bool = True
+    max_cloud: float = 30.0
+    is_frozen_list: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The scenes of one role for one tile.
+
+    Attributes:
+        scenes: Chosen, in order of time, then of `fusing_order`.
+        rejected: Key of a scene that was considered -> why it is not in.
+        note: The season used, or the radar geometry.
+    """
+
+    scenes: tuple[Scene, ...] = ()
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+@lru_cache(maxsize=512)
+def outline_of_tile(tile: Tile) -> BaseGeometry:
+    """A tile's outline in EPSG:4326, its edges densified to 2.2 km."""
+    dense = shapely.segmentize(shapely.box(*tile.grid.bounds), 2_240.0)
+    return _cut_at_antimeridian(project_geometry(dense, tile.epsg, 4326))
+
+
+def project_geometry(geometry: BaseGeometry, from_epsg: int, to_epsg: int) -> BaseGeometry:
+    """A geometry with its vertices projected; densify it first where straight edges matter."""
+    project = transformer(from_epsg, to_epsg).transform
+    return shapely.transform(geometry, lambda xy: np.column_stack(project(xy[:, 0], xy[:, 1])))
+
+
+def _cut_at_antimeridian(outline: BaseGeometry) -> BaseGeometry:
+    """An outline whose longitudes jump from 180 to -180, as one part on each side."""
+    west, _, east, _ = outline.bounds
+    if east - west <= 180.0:
+        return outline
+    whole = shapely.transform(outline, lambda xy: np.where((xy < 0) & [True, False], xy + 360.0, xy))
+    left = shapely.intersection(whole, shapely.box(0, -90, 180, 90))
+    right = translate(shapely.intersection(whole, shapely.box(180, -90, 540, 90)), xoff=-360.0)
+    return shapely.union_all([left, right])
+
+
+def share_of_tile(footprint: BaseGeometry, tile: Tile) -> float:
+    """Share 0..1 of a tile that a footprint (EPSG:4326) covers."""
+    outline = outline_of_tile(tile)
+    return float(shapely.intersection(outline, footprint).area / outline.area)
+
+
+def fusing_order(scene: Scene, tile: Tile) -> tuple[int, int, bool, str, str]:
+    """Sort key of items of one overpass: newest baseline first, then the tile's own zone, then by name.
+
+    Where two of them have data at a pixel, the first in this order supplies it.
+    """
+    major, minor = scene.baseline
+    return -major, -minor, scene.epsg != tile.epsg, scene.collection, scene.id
+
+
+def group_overpasses(scenes: Iterable[Scene], tile: Tile) -> list[tuple[Scene, ...]]:
+    """Scenes by overpass in order of time, each overpass's items in fusing order."""
+    found: dict[tuple[dt.date, str, int], list[Scene]] = {}
+    for scene in scenes:
+        found.setdefault(scene.acquisition, []).append(scene)
+    return [tuple(sorted(found[key], key=lambda scene: fusing_order(scene, tile))) for key in sorted(found)]
+
+
+def select_optical(tile: Tile, scenes: Sequence[Scene], year: int, rules: SelectionRules) -> Choice:
+    """Sentinel-2 scenes of a tile: in season, under the cloud limit, one item for each part of an overpass.
+
+    Args:
+        tile: A lattice tile.
+        scenes: Of one collection; any that may touch the tile.
+        year: Calendar year.
+        rules: What may go in.
+    """
+    of_year = [scene for scene in scenes if scene.moment.year == year]
+    near = [scene for scene in of_year if share_of_tile(scene.footprint, tile) >= MIN_TILE_SHARE]
+    if rules.is_frozen_list:
+        return Choice(scenes=_without_duplicates(tile, near, {}), note="as listed")
+    season = str(rules.season)
+    chosen, rejected = _in_season(near, year, rules.season, rules)
+    if not chosen and rules.october_fallback:
+        chosen, again = _in_season(near, year, OCTOBER, rules)
+        if chosen:
+            season, rejected = str(OCTOBER), {key: why for key, why in again.items() if key in rejected} | again
+    return Choice(scenes=_without_duplicates(tile, chosen, rejected), rejected=rejected, note=season)
+
+
+def _in_season(
+    scenes: Sequence[Scene], year: int, season: Season, rules: SelectionRules
+) -> tuple[list[Scene], dict[str, str]]:
+    chosen: list[Scene] = []
+    rejected: dict[str, str] = {}
+    for scene in scenes:
+        if not season.contains(scene.moment, year):
+            rejected[scene.key] = f"outside the season {season}"
+        elif scene.cloud_percent is None:
+            rejected[scene.key] = "no cloud cover given"
+        elif scene.cloud_percent > rules.max_cloud:
+            rejected[scene.key] = f"cloud cover {scene.cloud_percent:.1f} % over {rules.max_cloud:g} %"
+        else:
+            chosen.append(scene)
+    return chosen, rejected
+
+
+def _without_duplicates(tile: Tile, scenes: Sequence[Scene], rejected: dict[str, str]) -> tuple[Scene, ...]:
+    """Items whose part of the tile no earlier item of their overpass covers; the others join the rejected."""
+    outline = outline_of_tile(tile)
+    kept: list[Scene] = []
+    for overpass in group_overpasses(scenes, tile):
+        covered: BaseGeometry | None = None
+        for scene in overpass:
+            part = shapely.intersection(scene.footprint, outline)
+            if covered is not None and shapely.intersection(part, covered).area >= _COVERED * part.area:
+                rejected[scene.key] = f"the same ground of the same overpass is in {kept[-1].id}"
+                continue
+            kept.append(scene)
+            covered = part if covered is None else shapely.union_all([covered, part])
+    return tuple(kept)
+
+
+def choose_orbit(
+    tile: Tile, scenes_by_year: Mapping[int, Sequence[Scene]], preferred: Iterable[str] = ()
+) -> str | None:
+    """The one radar geometry of a tile for all years, as `descending-165`; None if there is no scene.
+
+    The geometry seen in most of the years wins, then the one already used in an earlier fetch, then the one that covers most
+    of the tile (in tenths), then the one with most overpasses, then the first by name.
+
+    Args:
+        tile: A lattice tile.
+        scenes_by_year: Radar scenes of each year asked for, already limited to the days wanted.
+        preferred: Geometries of other years' locks.
+    """
+    used = Counter(preferred)
+    found: dict[str, dict[int, list[Scene]]] = {}
+    for year, scenes in scenes_by_year.items():
+        for scene in scenes:
+            if scene.orbit is not None and scene.orbit_state and share_of_tile(scene.footprint, tile) >= MIN_TILE_SHARE:
+                found.setdefault(scene.orbit_name, {}).setdefault(year, []).append(scene)
+
+    def rank(name: str) -> tuple[int, int, float, int, str]:
+        years = found[name]
+        cover = min(
+            share_of_tile(shapely.union_all([one.footprint for one in scenes]), tile) for scenes in years.values()
+        )
+        passes = sum(len({scene.acquisition for scene in scenes}) for scenes in years.values())
+        return -len(years), -used[name], -round(cover, 1), -passes, name
+
+    return min(found, key=rank) if found else None
+
+
+def near_dates(scenes: Sequence[Scene], dates: Iterable[dt.date], season: Season, year: int) -> list[Scene]:
+    """Radar scenes within seven days of one of the dates; all of the season if there is none."""
+    days = {date.toordinal() for date in dates}
+    near = [one for one in scenes if any(abs(one.date.toordinal() - day) <= RADAR_DAYS for day in days)]
+    return near or [one for one in scenes if season.contains(one.moment, year)]
+
+
+def select_radar(tile: Tile, scenes: Sequence[Scene], orbit: str | None) -> Choice:
+    """The scenes of one geometry that touch a tile; directions and orbits are never mixed.
+
+    Args:
+        tile: A lattice tile.
+        scenes: Limited to the days wanted.
+        orbit: Of `choose_orbit`; None if there is none.
+    """
+    near = [one for one in scenes if share_of_tile(one.footprint, tile) >= MIN_TILE_SHARE]
+    rejected = {one.key: f"orbit {one.orbit_name}, chosen is {orbit}" for one in near if one.orbit_name != orbit}
+    chosen = [one for one in near if one.orbit_name == orbit]
+    return Choice(scenes=_without_duplicates(tile, chosen, rejected), rejected=rejected, note=orbit or "")
+
+
+def select_terrain(tile: Tile, scenes: Sequence[Scene], reach_m: float) -> Choice:
+    """DEM tiles within a reach of a tile, in order of name; one for each footprint."""
+    minx, miny, maxx, maxy = tile.grid.bounds
+    wide = shapely.segmentize(shapely.box(minx - reach_m, miny - reach_m, maxx + reach_m, maxy + reach_m), 2_240.0)
+    outline = _cut_at_antimeridian(project_geometry(wide, tile.epsg, 4326))
+    near = sorted((one for one in scenes if shapely.intersects(one.footprint, outline)), key=lambda one: one.key)
+    kept: dict[str, Scene] = {}
+    for scene in near:
+        kept.setdefault(scene.id, scene)
+    return Choice(scenes=tuple(kept.values()))
+
+
+def coverage(choices: Mapping[tuple[int, Tile], Choice]) -> float:
+    """Share of tiles and years that have at least one scene; 1 if there are no tiles."""
+    return sum(bool(choice.scenes) for choice in choices.values()) / len(choices) if choices else 1.0

@@ -1,0 +1,1 @@
+"""From a stack to logits: windows, batches, blending, the water index."""

@@ -1,0 +1,1 @@
+"""Settings of each workflow: frozen, checked once, handed in; no room reads flags, files or the environment."""

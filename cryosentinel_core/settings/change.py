@@ -1,0 +1,33 @@
+"""Settings of `change`: how years are compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from cryosentinel_core.settings.frozen import Frozen
+from cryosentinel_core.units import MIN_AREA_M2
+
+
+class ChangeSettings(Frozen):
+    """How years are compared.
+
+    Attributes:
+        confidence: Of intervals and of the `significant` flag.
+        min_observed: Share of a lake's ground that must be seen in a year for its area to count.
+        max_day_difference: Days between the dates of two years beyond which a pair is `unobserved` for season.
+        min_area_m2: A row is kept if any year reaches this.
+        watch: A vector file of named lakes that always get a row.
+    """
+
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    min_observed: float = Field(default=0.95, gt=0, le=1)
+    max_day_difference: float = Field(default=30.0, gt=0)
+    min_area_m2: float = Field(default=MIN_AREA_M2, gt=0)
+    watch: Path | None = None
+
+    def as_plain(self) -> dict[str, Any]:
+        """Plain data of all that changes a result."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,1 @@
+"""What was seen: one late summer on the lattice."""
