@@ -23,7 +23,8 @@ from cryosentinel_core.engine.shared_windows import Ground, count_windows
 from cryosentinel_core.engine.stopwatch import Stopwatch, WorkDone
 from cryosentinel_core.engine.stream import Heard, TileStream, TileSum
 from cryosentinel_core.ground.lattice import Cell, Tile
-from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, SPREAD_LAYER, write_layer
+from cryosentinel_core.io.rasters.cogs import write_cog_in_strips
+from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, SPREAD_LAYER
 from cryosentinel_core.io.workspace import is_current, write_json
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.segment.segmenter import Engine, Segmenter
@@ -127,10 +128,10 @@ def _write_tile(job: TileJob, tile: TileSum, watch: Stopwatch) -> None:
     with watch.stage("write"):
         hull, tags = tile.hull, job.provenance.as_tags()
         logits = tile.encode()
-        write_layer(job.part, hull, LOGIT_LAYER, tags, lambda strip: logits[strip.slices_in(hull)])
+        write_cog_in_strips(job.part, hull, LOGIT_LAYER, tags, lambda strip: logits[strip.slices_in(hull)])
         if job.settings.uncertainty:
             spread = tile.encode_spread()
-            write_layer(job.spread_part, hull, SPREAD_LAYER, tags, lambda strip: spread[strip.slices_in(hull)])
+            write_cog_in_strips(job.spread_part, hull, SPREAD_LAYER, tags, lambda strip: spread[strip.slices_in(hull)])
         write_json(job.record, {**job.provenance.as_dict(), "counts": tile.counts})
 
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.errors import RasterError
 from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.io.rasters.access import Access
 from cryosentinel_core.io.rasters.elevation import Relief, read_relief
-from cryosentinel_core.io.rasters.source import Access, read_on_grid
+from cryosentinel_core.io.rasters.source import read_on_grid
 from cryosentinel_core.scenes.items import is_remote
 from cryosentinel_core.scenes.providers import SCL
 from cryosentinel_core.scenes.radiometry import remove_offset

@@ -31,7 +31,8 @@ from cryosentinel_core.engine.prefetch import ahead
 from cryosentinel_core.errors import CryosentinelError, InputError
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.chip_sources import Chip, ChipSource, open_chips
-from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, SPREAD_LAYER, WATER_LAYER, write_layer
+from cryosentinel_core.io.rasters.cogs import write_cog_in_strips
+from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, PROBABILITY_LAYER, SPREAD_LAYER, WATER_LAYER
 from cryosentinel_core.io.tables.vector import write_lakes
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, remove_leftovers, safe_name, write_json
 from cryosentinel_core.lakes.area_band import BAND_REACH_PX
@@ -320,7 +321,9 @@ def _write_chip(
         if array is None:
             task.raster(kind).unlink(missing_ok=True)  # of an earlier run
             continue
-        write_layer(task.raster(kind), grid, layer, task.provenance.as_tags(), _reader(array, grid), place=place)
+        write_cog_in_strips(
+            task.raster(kind), grid, layer, task.provenance.as_tags(), _reader(array, grid), place=place
+        )
     lakes: list[dict[str, Any]] = []
     if chip.place is not None and is_water.any():
         lakes = rows_of(_lakes_of(task, stored, spread, grid, segmenter, settings))

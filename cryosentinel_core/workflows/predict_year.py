@@ -18,14 +18,13 @@ from cryosentinel_core.engine.stream import SKIPPED_BECAUSE
 from cryosentinel_core.engine.tile_jobs import TileJob
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Cell, Grid, hull_of_cells, mask_of_cells
+from cryosentinel_core.io.rasters.cogs import RasterFormat, write_cog_in_strips
 from cryosentinel_core.io.rasters.mosaic import (
     LOGIT_LAYER,
     PROBABILITY_LAYER,
     SPREAD_LAYER,
     WATER_LAYER,
-    Layer,
     read_part,
-    write_layer,
 )
 from cryosentinel_core.io.rasters.stack_files import Layer as StackLayer
 from cryosentinel_core.io.rasters.stack_files import read_layer
@@ -160,17 +159,17 @@ def _write_mosaics(plan: YearPlan, epsg: int, settings: PredictSettings, tile_ce
 
     logit_path = plan.folder / f"logit_{epsg}.tif"
     logit_parts = [(job.part, hull_of_cells(job.cells)) for job in jobs]
-    write_layer(logit_path, hull, LOGIT_LAYER, tags, _mosaic_of(logit_parts, LOGIT_LAYER))
+    write_cog_in_strips(logit_path, hull, LOGIT_LAYER, tags, _mosaic_of(logit_parts, LOGIT_LAYER))
     if settings.uncertainty:
         spread_parts = [(job.spread_part, hull_of_cells(job.cells)) for job in jobs]
         spread_path = plan.folder / f"spread_{epsg}.tif"
-        write_layer(spread_path, hull, SPREAD_LAYER, tags, _mosaic_of(spread_parts, SPREAD_LAYER))
+        write_cog_in_strips(spread_path, hull, SPREAD_LAYER, tags, _mosaic_of(spread_parts, SPREAD_LAYER))
 
     def read_probability(grid: Grid) -> NDArray[np.uint8]:
         stored = read_part(logit_path, grid, LOGIT_NODATA)
         return encode_probability(stored)
 
-    write_layer(plan.folder / f"probability_{epsg}.tif", hull, PROBABILITY_LAYER, tags, read_probability)
+    write_cog_in_strips(plan.folder / f"probability_{epsg}.tif", hull, PROBABILITY_LAYER, tags, read_probability)
     seen = 0
 
     def read_water(grid: Grid) -> NDArray[np.uint8]:
@@ -181,11 +180,11 @@ def _write_mosaics(plan: YearPlan, epsg: int, settings: PredictSettings, tile_ce
         seen += int(np.count_nonzero((water == WATER_LAND) | (water == WATER_LAKE)))
         return water
 
-    write_layer(plan.folder / f"water_{epsg}.tif", hull, WATER_LAYER, tags, read_water)
+    write_cog_in_strips(plan.folder / f"water_{epsg}.tif", hull, WATER_LAYER, tags, read_water)
     return seen, len(cells) * cells[0].grid.height * cells[0].grid.width
 
 
-def _mosaic_of(parts: list[tuple[Path, Grid]], layer: Layer) -> Callable[[Grid], NDArray[Any]]:
+def _mosaic_of(parts: list[tuple[Path, Grid]], layer: RasterFormat) -> Callable[[Grid], NDArray[Any]]:
     """A reader of some tiles' rasters as one; each tile has nodata outside its own cells."""
     nodata = int(layer.nodata or 0)
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from cryosentinel_core.ground.lattice import Cell, Grid, Tile, hull_of_cells, mask_of_cells
 from cryosentinel_core.ground.season import days_of_date
 from cryosentinel_core.io.catalogs.signing import TokenSigner
+from cryosentinel_core.io.rasters.access import Access
 from cryosentinel_core.io.rasters.elevation import Relief
-from cryosentinel_core.io.rasters.source import Access
 from cryosentinel_core.io.rasters.stack_files import write_stack_tile
 from cryosentinel_core.io.scene_bands import Reading, Unreadable, read_band, read_bands, read_power, read_terrain
 from cryosentinel_core.provenance import Provenance

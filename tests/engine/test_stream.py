@@ -233,7 +233,7 @@ def test_errors_of_every_stage_come_through(stack: Path, tmp_path: Path, monkeyp
     def refuse(*_: Any, **__: Any) -> None:
         raise OutputWrite("full")
 
-    monkeypatch.setattr(segment, "write_layer", refuse)
+    monkeypatch.setattr(segment, "write_cog_in_strips", refuse)
     with pytest.raises(OutputWrite, match="full"):
         segment_run(make_jobs(stack, tmp_path / "out", WANTED))
     assert not [t for t in threading.enumerate() if t.name.startswith(("read", "cut", "write"))], (

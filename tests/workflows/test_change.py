@@ -20,7 +20,7 @@ from cryosentinel_core.errors import CryosentinelError, DataError, InputError
 from cryosentinel_core.ground.lattice import Grid, Tile
 from cryosentinel_core.ground.projection import transformer
 from cryosentinel_core.ground.season import EPOCH
-from cryosentinel_core.io.rasters.mosaic import Layer, write_layer
+from cryosentinel_core.io.rasters.cogs import RasterFormat, write_cog_in_strips
 from cryosentinel_core.io.rasters.stack_files import read_stack, write_stack_tile
 from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.tables.vector import write_lakes
@@ -120,8 +120,8 @@ def write_year(
     water = (logits > 0).astype(np.uint8)
     water[condition == 1], water[condition == 3] = 2, 255
     folder = workspace.model("here", year, model)
-    layer = Layer(dtype="uint8", nodata=None, description="classes")
-    write_layer(folder / f"water_{EPSG}.tif", HULL, layer, {}, lambda grid: water[grid.slices_in(HULL)])
+    layer = RasterFormat(dtype="uint8", names=("classes",))
+    write_cog_in_strips(folder / f"water_{EPSG}.tif", HULL, layer, {}, lambda grid: water[grid.slices_in(HULL)])
     days = (pd.Timestamp(f"{year}-{day}").date() - EPOCH).days
     s2 = np.full((12, SIDE, SIDE), 1800, dtype=np.uint16)
     if texture is not None:

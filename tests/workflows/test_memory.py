@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cryosentinel_core.ground.lattice import Grid
-from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, read_part, write_layer
+from cryosentinel_core.io.rasters.cogs import write_cog_in_strips
+from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, read_part
 from cryosentinel_core.lakes.components import find_components
 from cryosentinel_core.lakes.tables import LakeReaders
 from cryosentinel_core.units import LOGIT_NODATA
@@ -51,7 +52,7 @@ def test_components_of_a_large_zone() -> None:
 def test_mosaics_are_written_by_strips(tmp_path: Path) -> None:
     def work(height: int) -> Callable[[], object]:
         grid = Grid(epsg=32643, row=0, col=0, height=height, width=2000)
-        return lambda: write_layer(tmp_path / f"{height}.tif", grid, LOGIT_LAYER, {}, ponds)
+        return lambda: write_cog_in_strips(tmp_path / f"{height}.tif", grid, LOGIT_LAYER, {}, ponds)
 
     one, four = peak_mib(work(2048)), peak_mib(work(8192))
     assert four < 1.1 * one

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from cryosentinel_core.ground.lattice import Grid
-from cryosentinel_core.io.rasters.source import Access, describe_source, read_window
+from cryosentinel_core.io.rasters.access import Access, describe_raster, read_window
 from cryosentinel_core.scenes.providers import DEM
 from cryosentinel_core.scenes.resampling import Source, positions_in, sample_bilinear
 from cryosentinel_core.scenes.scene import Scene
@@ -81,7 +81,7 @@ def _surfaces(scenes: Sequence[Scene], access: Access) -> list[tuple[Source, lis
     """Tiles by the endless grid that they lie on: (grid, [(scene, its source, first row, first column)])."""
     found: dict[tuple[int, float, float, float, float], tuple[Source, list[tuple[Scene, Source, int, int]]]] = {}
     for scene in sorted(scenes, key=lambda one: one.key):
-        source = describe_source(scene.hrefs[DEM], access=access)
+        source = describe_raster(scene.hrefs[DEM], access)
         surface, row, col = _on_endless_grid(source)
         key = (surface.epsg, surface.step_x, surface.step_y, surface.left, surface.top)
         found.setdefault(key, (surface, []))[1].append((scene, source, row, col))
@@ -129,9 +129,9 @@ def _read_surface(
         left, right = max(c0, col), min(c1, col + source.width)
         if top >= bottom or left >= right:
             continue
-        part = read_window(
-            scene.hrefs[DEM], Window(left - col, top - row, right - left, bottom - top), access=access
-        ).astype(np.float32)
+        part = read_window(scene.hrefs[DEM], Window(left - col, top - row, right - left, bottom - top), access).astype(
+            np.float32
+        )
         n_bytes += part.nbytes
         good = np.isfinite(part) & (part > LOWEST_M) & (part < HIGHEST_M)
         place = values[top - r0 : bottom - r0, left - c0 : right - c0]

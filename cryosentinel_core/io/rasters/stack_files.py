@@ -23,7 +23,7 @@ from rasterio.windows import Window
 
 from cryosentinel_core.errors import RasterError
 from cryosentinel_core.ground.lattice import Grid, Tile
-from cryosentinel_core.io.rasters.source import Format, write_cog
+from cryosentinel_core.io.rasters.cogs import RasterFormat, write_cog
 from cryosentinel_core.io.workspace import read_json, remove_leftovers, write_json
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.scenes.resampling import Numbers
@@ -47,13 +47,13 @@ _COLOURS: Final = {
     int(Condition.NODATA): (0, 0, 0, 255),
 }
 
-FORMATS: Final[Mapping[Layer, Format]] = {
-    "s2": Format(names=S2_NAMES, unit="reflectance", nodata=0, overview="AVERAGE", scale=1.0 / REFLECTANCE_SCALE),
-    "s1": Format(names=S1_NAMES, unit="dB", nodata=float("nan"), overview="AVERAGE"),
-    "dem": Format(names=("elevation above EGM2008",), unit="metre", nodata=float("nan"), overview="AVERAGE"),
-    "clear": Format(names=COUNT_NAMES, unit="dates"),
-    "class": Format(names=("condition",), nodata=int(Condition.NODATA), colours=_COLOURS),
-    "dates": Format(names=DATE_NAMES, unit="days since 1970-01-01", nodata=0),
+FORMATS: Final[Mapping[Layer, RasterFormat]] = {
+    "s2": RasterFormat(names=S2_NAMES, unit="reflectance", nodata=0, overview="AVERAGE", scale=1.0 / REFLECTANCE_SCALE),
+    "s1": RasterFormat(names=S1_NAMES, unit="dB", nodata=float("nan"), overview="AVERAGE"),
+    "dem": RasterFormat(names=("elevation above EGM2008",), unit="metre", nodata=float("nan"), overview="AVERAGE"),
+    "clear": RasterFormat(names=COUNT_NAMES, unit="dates"),
+    "class": RasterFormat(names=("condition",), nodata=int(Condition.NODATA), colours=_COLOURS),
+    "dates": RasterFormat(names=DATE_NAMES, unit="days since 1970-01-01", nodata=0),
 }
 """How each raster is stored."""
 

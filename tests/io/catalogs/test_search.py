@@ -15,7 +15,8 @@ from made_rasters import grid_at, write_tif
 from cryosentinel_core.errors import CatalogError, ConfigError, DataError, RasterError
 from cryosentinel_core.io.catalogs.search import Patience, resolve_reference, search_items
 from cryosentinel_core.io.catalogs.signing import TokenSigner
-from cryosentinel_core.io.rasters.source import Access, read_on_grid
+from cryosentinel_core.io.rasters.access import Access
+from cryosentinel_core.io.rasters.source import read_on_grid
 from cryosentinel_core.scenes.items import absolute_href, scene_of_item, with_absolute_hrefs
 from cryosentinel_core.scenes.providers import EARTH_SEARCH, PLANETARY_COMPUTER, product_of, public_address
 
@@ -33,7 +34,7 @@ def server(tmp_path: Path) -> Iterator[Loopback]:
 @pytest.fixture(autouse=True)
 def _quick_gdal(monkeypatch: pytest.MonkeyPatch) -> None:
     """GDAL's own retries wait half a second each; ours are under test."""
-    from cryosentinel_core.io.rasters import source as raster
+    from cryosentinel_core.io.rasters import access as raster
 
     monkeypatch.setattr(raster, "GDAL_OPTIONS", {**raster.GDAL_OPTIONS, "GDAL_HTTP_MAX_RETRY": "0"})
 

@@ -12,8 +12,8 @@ from affine import Affine
 from cryosentinel_core.errors import RasterError
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.io.rasters.access import Access
 from cryosentinel_core.io.rasters.elevation import read_relief
-from cryosentinel_core.io.rasters.source import Access
 from cryosentinel_core.scenes.scene import Scene
 from cryosentinel_core.scenes.terrain import SHADOW_STEP, halo_of_shadow
 

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rasterio
 import shapely
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_rasters import EPSG, LEFT, TOP, grid_at, write_tif
 from scipy.interpolate import RegularGridInterpolator
 
-from cryosentinel_core.errors import OutputWrite, RasterError
+from cryosentinel_core.errors import RasterError
 from cryosentinel_core.ground.projection import transformer
-from cryosentinel_core.io.rasters.source import Access, Format, read_on_grid, write_cog
+from cryosentinel_core.io.rasters.access import Access
+from cryosentinel_core.io.rasters.source import read_on_grid
 from cryosentinel_core.scenes.resampling import Source, positions_in, sample_bilinear, sample_nearest
 
 
@@ -156,35 +156,6 @@ def test_blank_blocks_inside_the_footprint_are_read_twice_and_counted(tmp_path: 
     grid = grid_at(0, 0, 600, 600)
     assert read_on_grid(href, grid, footprint=footprint).blank == 1
     assert read_on_grid(href, grid).blank == 0
-
-
-def test_cog_is_whole_deterministic_and_described(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(0, 9, (2, 40, 50), dtype=np.uint8)
-    form = Format(names=("first", "second"), unit="dates", nodata=0)
-    grid = grid_at(0, 0, 40, 50)
-    for name in ("a.tif", "b.tif"):
-        write_cog(tmp_path / name, values, grid, form, {"CRYOSENTINEL_DIGEST": "abc"})
-    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
-    with rasterio.open(tmp_path / "a.tif") as dataset:
-        np.testing.assert_array_equal(dataset.read(), values)
-        assert dataset.descriptions == ("first", "second")
-        assert dataset.units == ("dates", "dates")
-        assert dataset.tags()["CRYOSENTINEL_DIGEST"] == "abc"
-        assert dataset.transform == grid.transform
-        assert dataset.crs.to_epsg() == EPSG
-        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert dataset.compression.name == "zstd"
-        assert dataset.block_shapes == [(224, 224), (224, 224)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "b.tif"]
-
-
-def test_refused_write_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputWrite):
-        write_cog(
-            tmp_path / "file" / "a.tif", np.zeros((1, 4, 4), np.uint8), grid_at(0, 0, 4, 4), Format(names=("a",)), {}
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_access_is_plain_by_default() -> None:
