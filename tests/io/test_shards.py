@@ -343,3 +343,33 @@ def test_reading_holds_a_few_chips_at_a_time(tmp_path: Path) -> None:
         most = max(most, pool.bytes_allocated() - before)
     assert total > 130e6
     assert most < total / 2
+
+
+def test_the_index_is_the_chips_without_their_pixels(dataset: ShardDataset) -> None:
+    index, chips = dataset.read_index(), list(dataset.read_chips())
+    assert index.chip_id.tolist() == [chip.chip_id for chip in chips]
+    assert index.year.tolist() == [chip.year for chip in chips]
+    assert index.region.tolist() == [chip.region for chip in chips]
+    assert index.stored_split.tolist() == [chip.split for chip in chips]
+    assert index.lat.tolist() == [chip.lat for chip in chips]
+    assert index.water_frac.tolist() == [chip.water_frac for chip in chips]
+    assert index.row.tolist() == [0, 1, 2] * 4
+    assert len(dataset.read_index(["pam*"], [2022])) == 6
+    assert numbers(dataset, ["*ir"], [2016]) == [6, 7, 8]
+    with pytest.raises(InputError, match=r"no region al\?s"):
+        dataset.read_index(["al?s"])
+
+
+def test_the_index_of_an_old_and_of_a_damaged_shard(tmp_path: Path) -> None:
+    damage(shard_path(tmp_path), lambda columns: [columns.pop(name) for name in ("lat", "lon", "water_frac")] and None)
+    shard_path(tmp_path, number=1).write_bytes(shard_path(tmp_path).read_bytes()[:-100])
+    told: list[str] = []
+    index = ShardDataset(tmp_path).read_index(on_error=lambda where, error: told.append(error.message))
+    assert len(index) == 3
+    assert np.isnan(index.lat).all()
+    assert np.isnan(index.water_frac).all()
+    assert not index.has_centre.any()
+    assert len(told) == 1
+    assert told[0].startswith("pamir/2022/shard_0001.parquet cannot be read")
+    with pytest.raises(DataError, match=r"shard_0001\.parquet cannot be read"):
+        ShardDataset(tmp_path).read_index()
