@@ -109,13 +109,14 @@ def change(
         return _compare_inventories(years, inventories, settings, workspace, verbose, quiet, as_json)
     asked = check_years(years, least=2)
     predicting, fetching = predict_settings(values), fetch_settings(values)
-    area = resolve_area(aoi, workspace, yes=yes)
+    area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
     from cryosentinel_core.io.workspace import Workspace
     from cryosentinel_core.workflows.change import change as run_change
     from cryosentinel_core.workflows.predict import predict as run_predict
 
     home = Workspace(workspace_root(workspace))
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+        console.note(area.as_text())
         lakes = run_predict(home, area, asked, predicting, fetching, reporter=console)
         summary = run_change(home, area.name, asked, lakes.model, settings, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())

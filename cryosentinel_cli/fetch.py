@@ -46,11 +46,12 @@ def fetch(
     """
     years = check_years(tuple(sorted(set(year))), least=1)
     settings = fetch_settings(values)
-    area = resolve_area(aoi, workspace, yes=yes)
+    area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
     from cryosentinel_core.io.workspace import Workspace
     from cryosentinel_core.workflows.fetch import fetch as run_fetch
 
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+        console.note(area.as_text())
         summary = run_fetch(Workspace(workspace_root(workspace)), area, years, settings, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())
     return 3 if summary.is_partial else 0

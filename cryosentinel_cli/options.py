@@ -26,7 +26,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 CONFIG_NAME: Final = "cryosentinel.toml"
 
 CONFIG_KEYS: Final[dict[str, str]] = {
-    "aoi": "aoi", "years": "years", "catalog": "catalog", "optical": "optical", "radar": "radar", "terrain": "terrain",
+    "aoi": "aoi", "area_layer": "area_layer",
+    "years": "years", "catalog": "catalog", "optical": "optical", "radar": "radar", "terrain": "terrain",
     "season": "season", "max_cloud": "max_cloud", "composite": "composite", "radar_filter": "radar_filter",
     "allow_mixed": "allow_mixed", "workers": "workers", "scheduler": "scheduler", "model": "model",
     "threshold": "threshold", "overlap": "overlap", "tta": "tta", "device": "device", "precision": "precision",
@@ -36,7 +37,8 @@ CONFIG_KEYS: Final[dict[str, str]] = {
 }  # fmt: skip
 """Keys that a settings file may hold -> the parameter that they set."""
 
-_PATH_KEYS = frozenset({"aoi", "watch", "model", "catalog", "optical", "radar", "terrain"})
+_FOLDER_KEYS = frozenset({"catalog", "optical", "radar", "terrain"})
+_PATH_KEYS = frozenset({"aoi", "watch", "model"}) | _FOLDER_KEYS
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -52,7 +54,11 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: unknown keys {', '.join(unknown)}", f"known are {', '.join(CONFIG_KEYS)}")
     found: dict[str, Any] = {}
     for key, value in data.items():
-        found[CONFIG_KEYS[key]] = _place(path.parent, value) if key in _PATH_KEYS else value
+        found[CONFIG_KEYS[key]] = (
+            _place(path.parent, value, folders=key in _FOLDER_KEYS) if key in _PATH_KEYS else value
+        )
+    if isinstance(found.get("area_layer"), str):
+        found["area_layer"] = [found["area_layer"]]
     if "model" in found:
         models = [found["model"]] if isinstance(found["model"], str) else found["model"]
         if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
@@ -66,11 +72,17 @@ def _read_config(path: Path) -> dict[str, Any]:
     return found
 
 
-def _place(folder: Path, value: Any) -> Any:
-    """A path of a settings file, or each of several, from the file's folder where something lies there."""
+def _place(folder: Path, value: Any, *, folders: bool) -> Any:
+    """A path of a settings file, or each of several, from the file's folder where something lies there.
+
+    A folder counts only where `folders` says so: an area `ile_alatau` is no path, though its results lie in such a folder.
+    """
     if isinstance(value, list):
-        return [_place(folder, one) for one in value]
-    return str(folder / value) if isinstance(value, str) and (folder / value).exists() else value
+        return [_place(folder, one, folders=folders) for one in value]
+    if not isinstance(value, str):
+        return value
+    path = folder / value
+    return str(path) if path.is_file() or (path.is_dir() and (folders or path.suffix == ".gdb")) else value
 
 
 def _load_config(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
@@ -115,8 +127,12 @@ common = compose(
 aoi_option = compose(
     click.option(
         "--aoi", metavar="FILE or NAME",
-        help="Area of interest: GeoJSON, GeoPackage or Shapefile, or a name that `cryosentinel regions` lists.  "
-        "[default: the only area in the workspace]",
+        help="Area of interest: GeoJSON, GeoPackage, Shapefile, KML or another vector file, or a name that `cryosentinel "
+        "regions` lists, or that of an area in the workspace.  [default: the only area in the workspace]",
+    ),
+    click.option(
+        "--area-layer", multiple=True, metavar="NAME",
+        help="Take this layer of the area's file alone; give it again for more.  [default: all layers]",
     ),
     click.option("--yes", is_flag=True, help="Yes, the area is meant to be as large, or as far away, as it is."),
 )  # fmt: skip
@@ -266,28 +282,51 @@ def workspace_root(workspace: str | None) -> Path:
     return Path(workspace) if workspace else Path.cwd()
 
 
-def resolve_area(reference: str | None, workspace: str | None, *, yes: bool) -> Area:
+def resolve_area(reference: str | None, layers: Sequence[str], workspace: str | None, *, yes: bool) -> Area:
     """The area asked for, or the only one that the workspace holds.
+
+    A reference is a file, else a region's name, else the name of an area in the workspace.
+
+    Args:
+        reference: As typed; None if it was not.
+        layers: Of the file; empty for all.
+        workspace: As typed; None if it was not.
+        yes: True if the area is meant to be as large, or as far away, as it is.
 
     Raises:
         AreaError: If there is none, or several.
     """
+    from dataclasses import replace
+
     from cryosentinel_core.errors import AreaError
-    from cryosentinel_core.ground.area import Area
     from cryosentinel_core.io.tables.area_files import load_area
 
-    if reference:
-        return load_area(reference, allow_large=yes)
-    found = [path for path in sorted(workspace_root(workspace).glob("*/aoi.geojson")) if _is_result(path.parent)]
-    if len(found) != 1:
-        names = ", ".join(path.parent.name for path in found) or "none"
-        raise AreaError(f"no --aoi given, and the workspace holds {len(found)} areas ({names})", "say which with --aoi")
-    return Area(found[0].parent.name, load_area(str(found[0]), allow_large=True).geometry)
+    kept = kept_areas(workspace)
+    if reference is None:
+        if len(kept) != 1:
+            names = ", ".join(kept) or "none"
+            raise AreaError(
+                f"no --aoi given, and the workspace {workspace_root(workspace)} holds {len(kept)} areas ({names})",
+                "say which with --aoi, or go to the folder in which you ran before",
+            )
+        reference = next(iter(kept))
+        return replace(load_area(str(kept[reference]), allow_large=True), name=reference)
+    from cryosentinel_core.ground.regions import REGIONS
+
+    name = reference.rstrip("/") if reference.isprintable() else reference
+    if name in kept and name not in REGIONS and not Path(reference).is_file():
+        return replace(load_area(str(kept[name]), layers=layers, allow_large=True), name=name)
+    area = load_area(name if name in REGIONS else reference, layers=layers, allow_large=yes)
+    for name, path in kept.items():
+        if Path(reference).resolve() == path.resolve():
+            return replace(area, name=name)
+    return area
 
 
-def _is_result(folder: Path) -> bool:
-    """True for an area's folder in a workspace: no catalogue that happens to hold an aoi.geojson."""
-    return not (folder / "catalog.json").exists()
+def kept_areas(workspace: str | None) -> dict[str, Path]:
+    """Name -> `aoi.geojson` of each area in a workspace; a catalogue that happens to hold such a file is none."""
+    found = sorted(workspace_root(workspace).glob("*/aoi.geojson"))
+    return {path.parent.name: path for path in found if not (path.parent / "catalog.json").exists()}
 
 
 def check_years(years: tuple[int, ...], *, least: int) -> tuple[int, ...]:

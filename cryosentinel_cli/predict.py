@@ -91,10 +91,11 @@ def predict(
         raise click.UsageError("--region and --n-chips go with --chips")
     years = check_years(tuple(sorted(set(year))), least=1)
     fetching = fetch_settings(values)
-    area = resolve_area(aoi, workspace, yes=yes)
+    area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
     from cryosentinel_core.workflows.predict import predict as run_predict
 
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+        console.note(area.as_text())
         summary = run_predict(home, area, years, settings, fetching, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())
     return 3 if summary.is_partial else 0

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and its noun: `1 lake`, `2 lakes`; the plural takes an s unless it is given."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 class Reporter(Protocol):
     """Listens to long work."""
 

@@ -7,7 +7,8 @@ is what must be fetched (windows and neighbourhoods of core pixels reach no fart
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,14 +17,34 @@ from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import AreaError
 from cryosentinel_core.ground.geodesic import geodesic_area_m2
-from cryosentinel_core.ground.lattice import Cell, cells_of_bounds, owner_of_cell
+from cryosentinel_core.ground.lattice import Cell, cells_of_bounds, group_cells, owner_of_cell
 from cryosentinel_core.ground.projection import Zone, transformer, zone_of_lonlat
+from cryosentinel_core.reporter import counted
 
 HIGH_MOUNTAIN_ASIA = (67.0, 26.0, 104.0, 45.6)
 """(west, south, east, north): the hull of the published regions; nothing is validated outside."""
 
+_NOUNS = {"Point": "point", "LineString": "line"}
+
 CORE_RINGS = 1
 GROUND_RINGS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaSource:
+    """What an area was read from.
+
+    Attributes:
+        label: The file as it was given, or the region's name.
+        n_layers: Layers with polygons; 0 where there are no layers, as in GeoJSON.
+        n_polygons: Polygons drawn in it, each part of a multipolygon counted.
+        left_out: Kind of geometry, such as `Point` -> how many were left out because they have no area.
+    """
+
+    label: str
+    n_layers: int = 0
+    n_polygons: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +54,12 @@ class Area:
     Attributes:
         name: Safe to name a folder.
         geometry: Valid, non-empty polygon or multipolygon, EPSG:4326, longitudes in -180..180.
+        source: What it was read from; None where it was made in memory.
     """
 
     name: str
     geometry: BaseGeometry
+    source: AreaSource | None = None
 
     def __post_init__(self) -> None:
         if self.geometry.is_empty or self.geometry.geom_type not in ("Polygon", "MultiPolygon"):
@@ -83,6 +106,24 @@ class Area:
         """True if the whole area lies in High Mountain Asia."""
         return bool(shapely.box(*HIGH_MOUNTAIN_ASIA).covers(self.geometry))
 
+    def as_text(self) -> str:
+        """What was understood, in one line: `area aoi.kml: 2 layers, 3 polygons, 12.3 km2, 4 tiles, zones 43 and 44`."""
+        source = self.source or AreaSource(label=self.name)
+        told = [counted(source.n_layers, "layer")] if source.n_layers else []
+        told += [counted(source.n_polygons, "polygon")] if source.n_polygons else []
+        told += [
+            _km2_in_words(self.area_km2),
+            counted(len(group_cells(self.ground)), "tile"),
+            _zones_in_words(self.zones),
+        ]
+        left = ", ".join(counted(number, _NOUNS.get(kind, kind)) for kind, number in sorted(source.left_out.items()))
+        return f"area {source.label}: {', '.join(told)}" + (f"; without an area and left out: {left}" if left else "")
+
+    def is_same_ground(self, geometry: BaseGeometry) -> bool:
+        """True if another geometry in EPSG:4326 covers the same ground, but for a millionth of its area."""
+        apart = shapely.symmetric_difference(self.geometry, geometry).area
+        return bool(apart <= 1e-6 * self.geometry.area)
+
     def in_zone(self, epsg: int) -> BaseGeometry:
         """The area in a zone's metres, its edges densified so that they stay straight in degrees."""
         return _project(self.geometry, epsg)
@@ -98,6 +139,19 @@ class Area:
             if south < 0 < north:
                 found.update(zone_of_lonlat(lon, sign * 0.01) for lon in (west, east) for sign in (-1.0, 1.0))
         return sorted(found)
+
+
+def _km2_in_words(area_km2: float) -> str:
+    """Three digits of a small area, whole square kilometres of a large one."""
+    return f"{area_km2:,.0f} km2" if area_km2 >= 100 else f"{area_km2:.3g} km2"
+
+
+def _zones_in_words(zones: tuple[Zone, ...]) -> str:
+    """`zone 43`, `zones 43 and 44`, with an S in the southern half."""
+    names = [f"{zone.number}{'S' if zone.is_south else ''}" for zone in zones]
+    if len(names) == 1:
+        return f"zone {names[0]}"
+    return f"zones {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _project(geometry: BaseGeometry, epsg: int) -> BaseGeometry:

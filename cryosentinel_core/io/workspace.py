@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,19 +26,37 @@ from cryosentinel_core.errors import InputError, OutputWrite
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.stack.recipe import Recipe
 
-_SAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+MAX_NAME_BYTES = 120
+"""Of a safe name in UTF-8: half of what file systems allow, so that prefixes and endings fit."""
+
 TEMPORARY = ".tmp-"
 
 
 def safe_name(text: str, fallback: str = "unnamed") -> str:
-    """A single file name made of letters, digits, `_`, `.` and `-`: never a path, never hidden.
+    """A single file name made of letters and digits of any script, `_`, `.` and `-`: never a path, never hidden.
+
+    Normalised (NFC), so that one name is one folder however its accents were typed; at most `MAX_NAME_BYTES` long.
 
     Args:
         text: Any text, also from a catalogue.
         fallback: Used if nothing is left.
     """
-    name = _SAFE.sub("_", text).strip("._-")[:120]
+    runs = re.sub(r"\0+", "_", "".join(sign if _is_safe(sign) else "\0" for sign in unicodedata.normalize("NFC", text)))
+    name = _strip_ends(runs)
+    while len(name.encode()) > MAX_NAME_BYTES:
+        name = _strip_ends(name[: min(len(name) - 1, MAX_NAME_BYTES)])
     return name or fallback
+
+
+def _is_safe(sign: str) -> bool:
+    """True for letters, digits and the marks on letters, of any script."""
+    return sign in "_.-" or sign.isalnum() or unicodedata.category(sign) in ("Mn", "Mc")
+
+
+def _strip_ends(name: str) -> str:
+    """A name without dots, dashes and underscores at its ends, nor marks that have lost their letter."""
+    name = name.rstrip("._-")
+    return name[next((place for place, sign in enumerate(name) if sign.isalnum()), len(name)) :]
 
 
 def translate_os_error(error: OSError, path: Path) -> OutputWrite:

@@ -20,6 +20,7 @@ from cryosentinel_core.ground.lattice import group_cells
 from cryosentinel_core.ground.season import OCTOBER
 from cryosentinel_core.io.catalogs.scenes_lock import ROLES, Lock
 from cryosentinel_core.io.rasters.stack_files import RECORD, folder_of_tile
+from cryosentinel_core.io.tables.area_files import refuse_other_ground
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, write_json
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scenes.scene import Role
@@ -140,11 +141,13 @@ def fetch(
         reporter: Hears progress and warnings.
 
     Raises:
+        AreaError: If another area has this one's name in the workspace.
         InputError: If `scenes.json` was made with other settings.
         NoScenes: If a year has no usable optical scene.
         CatalogError: If no catalogue answers.
         OutputWrite: If the disk refuses.
     """
+    refuse_other_ground(workspace.area(area.name) / "aoi.geojson", area)
     warnings: list[str] = []
     if not area.is_validated:
         warnings.append(f"{area.name} reaches outside High Mountain Asia, where nothing was validated")

@@ -1,12 +1,14 @@
 """Areas of interest from files and names, checked so that a wrong one is refused with a reason.
 
-Reads GeoJSON (a geometry, Feature or FeatureCollection), and with pyogrio whatever it knows: GeoPackage, Shapefile, and so on,
-in any CRS. What comes out is one valid multipolygon in EPSG:4326, cut at the antimeridian.
+Reads GeoJSON, and with pyogrio whatever it knows: GeoPackage, Shapefile, KML, KMZ, and so on, in any CRS. Every polygon of every
+layer is taken. What comes out is one valid multipolygon in EPSG:4326, cut at the antimeridian. `area_parts` reads, this room
+judges.
 """
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,37 +18,41 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import AreaError
-from cryosentinel_core.ground.area import HIGH_MOUNTAIN_ASIA, Area
+from cryosentinel_core.ground.area import HIGH_MOUNTAIN_ASIA, Area, AreaSource
 from cryosentinel_core.ground.regions import REGIONS
-from cryosentinel_core.io.workspace import safe_name
+from cryosentinel_core.io.tables.area_parts import POLYGONAL, parts_of, read_layers
+from cryosentinel_core.io.workspace import read_json, safe_name
 
 MAX_AREA_KM2: Final = 20_000.0
 """Areas larger than this need a yes: at the published speed this is some two hours on a data-centre GPU."""
 
-_POLYGONAL = ("Polygon", "MultiPolygon")
+_WKT_WORDS = ("POLYGON", "MULTIPOLYGON", "GEOMETRYCOLLECTION", "POINT", "LINESTRING", "SRID=")
 
 
-def load_area(reference: str, *, allow_large: bool = False) -> Area:
+def load_area(reference: str, *, layers: Sequence[str] = (), allow_large: bool = False) -> Area:
     """The area of a file or of a region's name.
 
     Args:
-        reference: Path of a vector file, or a name in `REGIONS`.
+        reference: Path of a vector file, or a name in `REGIONS`. A file wins over a region, a region over a folder.
+        layers: Take these layers of the file alone; empty for all.
         allow_large: True if more than `MAX_AREA_KM2` is meant, and if coordinates that look swapped are right.
 
     Raises:
         AreaError: If there is no such file or region, or it holds no usable polygon.
     """
+    _refuse_inline(reference)
     path = Path(reference)
-    if reference in REGIONS and not path.exists():
-        area = Area(reference, shapely.box(*REGIONS[reference]))
+    if reference in REGIONS and not path.is_file():
+        if layers:
+            raise AreaError(f"{reference} is a named region and has no layers", "leave --area-layer away")
+        area = Area(reference, shapely.box(*REGIONS[reference]), AreaSource(label=reference, n_polygons=1))
     elif not path.exists():
         raise AreaError(
             f"no file and no region named {reference!r}",
             f"give the path of a GeoJSON, GeoPackage or Shapefile, or one of: {', '.join(REGIONS)}",
         )
     else:
-        geometry = _as_lonlat_polygon(_read_geometries(path), path, allow_swapped=allow_large)
-        area = Area(safe_name(path.stem, "area"), geometry)
+        area = _area_of_file(path, layers, allow_swapped=allow_large)
     if area.area_km2 > MAX_AREA_KM2 and not allow_large:
         raise AreaError(
             f"area {area.name!r} has {area.area_km2:,.0f} km2, more than {MAX_AREA_KM2:,.0f}",
@@ -55,78 +61,76 @@ def load_area(reference: str, *, allow_large: bool = False) -> Area:
     return area
 
 
-def _read_geometries(path: Path) -> list[BaseGeometry]:
-    """All geometries of a file in EPSG:4326, not yet checked."""
-    if path.is_dir():
-        raise AreaError(f"{path} is a folder", "give a GeoJSON, GeoPackage or Shapefile")
-    if path.suffix.lower() in (".geojson", ".json"):
-        return _read_geojson(path)
-    import geopandas
-    from pyogrio.errors import DataSourceError
+def refuse_other_ground(kept: Path, area: Area) -> None:
+    """Refuse an area whose name another one has in this workspace already.
 
+    Args:
+        kept: `<aoi>/aoi.geojson` of the workspace; nothing happens where it is not there or damaged.
+        area: About to be written there.
+
+    Raises:
+        AreaError: If the two cover different ground.
+    """
+    data = read_json(kept)
     try:
-        frame = geopandas.read_file(path)
-    except (DataSourceError, ValueError, OSError) as error:
-        raise AreaError(f"cannot read {path} as a vector file: {error}", "save it as GeoJSON or GeoPackage") from error
-    if not isinstance(frame, geopandas.GeoDataFrame) or "geometry" not in frame:
-        raise AreaError(f"{path} holds a table without geometries", "give a file with one or more polygons")
-    if frame.crs is None:
+        there = shape(data["geometry"])
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.GEOSException):
+        return
+    if area.is_same_ground(there):
+        return
+    new, old = area.source.label if area.source else area.name, Area(area.name, there)
+    raise AreaError(
+        f"{new} has {area.area_km2:,.2f} km2 at {_place(area.geometry)}, and its name {area.name!r} is taken: "
+        f"{kept} has {old.area_km2:,.2f} km2 at {_place(there)}",
+        f"give the file another name, or another --workspace; --aoi {kept} takes the area that is there",
+    )
+
+
+def _place(geometry: BaseGeometry) -> str:
+    """Where a geometry lies, for a person."""
+    middle = geometry.centroid
+    return f"{abs(middle.x):.3f} {'W' if middle.x < 0 else 'E'}, {abs(middle.y):.3f} {'S' if middle.y < 0 else 'N'}"
+
+
+def _refuse_inline(reference: str) -> None:
+    """Refuse a geometry that was typed where a file's name belongs."""
+    begin = reference.lstrip().upper()
+    if begin.startswith(("{", "[")) or (begin.startswith(_WKT_WORDS) and "(" in begin):
+        kind = "GeoJSON" if begin.startswith(("{", "[")) else "WKT"
         raise AreaError(
-            f"{path} does not say its coordinate reference system",
-            "set it, in QGIS with Set layer projection (a Shapefile needs its .prj file)",
+            f"the area is {kind} text ({reference.strip()[:30]}...), wanted a file or a region's name",
+            "save the text in a file such as area.geojson and give its path"
+            + ("" if kind == "GeoJSON" else " (convert it first, in QGIS with New Layer from Clipboard)"),
         )
-    return [geometry for geometry in frame.to_crs(4326).geometry if geometry is not None]
+    if "\0" in reference or max(map(len, reference.encode().split(b"/"))) > 255:
+        raise AreaError(f"{reference[:30]!r}... is no file's name", "give the path of a file or a region's name")
 
 
-def _read_geojson(path: Path) -> list[BaseGeometry]:
-    """Geometries of a GeoJSON text; the old `crs` member is honoured."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        raise AreaError(f"{path} is not GeoJSON: {error}", "save it as GeoJSON or GeoPackage") from error
-    found = [geometry for geometry in _geojson_geometries(data) if geometry]
-    if not found:
-        raise AreaError(f"{path} holds no geometry", "draw the area as a polygon and save it as GeoJSON")
-    try:
-        geometries = [shape(geometry) for geometry in found]
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.GEOSException) as error:
-        raise AreaError(f"{path} holds a broken geometry: {error}", "open and save it again, in QGIS") from error
-    name = ((data.get("crs") or {}).get("properties") or {}).get("name") if isinstance(data, dict) else None
-    if name and "CRS84" not in str(name) and not str(name).endswith(("4326", "4979")):
-        import geopandas
-        from pyproj.exceptions import CRSError
-
-        try:
-            series = geopandas.GeoSeries(geometries, crs=str(name)).to_crs(4326)
-        except CRSError as error:
-            raise AreaError(f"{path} names an unknown CRS {name!r}", "save it in EPSG:4326") from error
-        return list(series)
-    return geometries
-
-
-def _geojson_geometries(data: Any) -> list[Any]:
-    """The geometry members of a GeoJSON object, in order."""
-    if not isinstance(data, dict):
-        return []
-    kind = data.get("type")
-    if kind == "FeatureCollection":
-        return [feature.get("geometry") for feature in data.get("features") or [] if isinstance(feature, dict)]
-    if kind == "Feature":
-        return [data.get("geometry")]
-    if kind == "GeometryCollection":
-        return list(data.get("geometries") or [])
-    return [data] if "coordinates" in data else []
-
-
-def _as_lonlat_polygon(geometries: list[BaseGeometry], path: Path, *, allow_swapped: bool) -> BaseGeometry:
-    """One valid polygon in degrees; says what is wrong where there is none."""
-    whole = [geometry for geometry in geometries if not geometry.is_empty]
-    if not whole:
+def _area_of_file(path: Path, layers: Sequence[str], *, allow_swapped: bool) -> Area:
+    """The area that all polygons of a file make."""
+    read = read_layers(path, layers)
+    whole = [[part for geometry in found for part in parts_of(geometry)] for found in read.values()]
+    polygons = [[part for part in found if part.geom_type in POLYGONAL] for found in whole]
+    others = Counter(part.geom_type for found in whole for part in found if part.geom_type not in POLYGONAL)
+    if not any(whole):
         raise AreaError(f"{path} is empty", "draw the area as a polygon and save it again")
-    parts = [geometry for geometry in whole if geometry.geom_type in _POLYGONAL]
-    if not parts:
-        kinds = ", ".join(sorted({geometry.geom_type for geometry in whole}))
-        raise AreaError(f"{path} holds {kinds}, wanted a polygon", "draw the area as a polygon, or buffer it in QGIS")
+    if not any(polygons):
+        raise AreaError(
+            f"{path} holds {', '.join(sorted(others))}, wanted a polygon",
+            "draw the area as a polygon, or buffer it in QGIS",
+        )
+    geometry = _as_lonlat_polygon([part for found in polygons for part in found], path, allow_swapped=allow_swapped)
+    source = AreaSource(
+        label=str(path),
+        n_layers=sum(bool(found) for found in polygons) if "" not in read else 0,
+        n_polygons=sum(len(found) for found in polygons),
+        left_out=dict(others),
+    )
+    return Area(safe_name(path.stem, "area"), geometry, source)
+
+
+def _as_lonlat_polygon(parts: list[BaseGeometry], path: Path, *, allow_swapped: bool) -> BaseGeometry:
+    """One valid polygon in degrees; says what is wrong where there is none."""
     for part in parts:
         if not part.is_valid:
             raise AreaError(
