@@ -8,7 +8,7 @@ should merely know is said through `reporter.Reporter.warn` and stands in the re
       InputError     ConfigError  AreaError  BandError  GridMismatch
       DataError      CatalogError  NoScenes  RasterError
       ModelError     CheckpointError  NonFiniteOutput
-      OutputError    OutputWrite
+      OutputError    OutputWrite  WorkspaceBusy
 """
 
 from __future__ import annotations
@@ -90,3 +90,7 @@ class OutputError(CryosentinelError):
 
 class OutputWrite(OutputError):
     """The disk refused a write: full, read-only or gone."""
+
+
+class WorkspaceBusy(OutputError):
+    """Another process is writing the same part of the workspace."""

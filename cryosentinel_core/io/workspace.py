@@ -2,25 +2,29 @@
 
 Layout: `<aoi>/<year>/stack-<recipe>/<epsg>/<tile>/...`, `<aoi>/<year>/<model>/...`, `<aoi>/change_<years>_<model>/...`.
 Every file is written under a temporary name beside it and renamed when whole, so that a process killed anywhere leaves no
-half-written file under a final name. A JSON record beside a result holds the digest of what went in; the result is current
-while that digest is the one asked for.
+half-written file under a final name. The temporary name says who writes, so that nobody clears away what a living process is
+still writing. A JSON record beside a result holds the digest of what went in; the result is current while that digest is the
+one asked for. Neighbours: `locks` lets one process at a time write a part of the workspace.
 """
 
 from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import threading
+import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cryosentinel_core.errors import InputError, OutputWrite
 from cryosentinel_core.provenance import Provenance
@@ -29,7 +33,13 @@ from cryosentinel_core.stack.recipe import Recipe
 MAX_NAME_BYTES = 120
 """Of a safe name in UTF-8: half of what file systems allow, so that prefixes and endings fit."""
 
-TEMPORARY = ".tmp-"
+TEMPORARY: Final = ".tmp-"
+"""Beginning of every temporary name; machine, process and thread follow, then the final name."""
+
+LEFTOVER_AFTER_S: Final = 86_400.0
+"""Seconds without a write after which a temporary file is left over, whoever its owner is."""
+
+_OWNED: Final = re.compile(rf"^{re.escape(TEMPORARY)}(?P<machine>[0-9a-f]{{8}})-(?P<pid>\d+)-\d+-")
 
 
 def safe_name(text: str, fallback: str = "unnamed") -> str:
@@ -81,7 +91,7 @@ def writing(final: Path) -> Iterator[Path]:
     Raises:
         OutputWrite: If the disk refuses.
     """
-    temporary = final.parent / f"{TEMPORARY}{os.getpid()}-{threading.get_ident()}-{final.name}"
+    temporary = final.parent / f"{TEMPORARY}{_machine()}-{os.getpid()}-{threading.get_ident()}-{final.name}"
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -127,13 +137,55 @@ def is_current(record: Path, provenance: Provenance, *results: Path) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files that a killed process left in a folder and below."""
+    """Delete temporary files that killed processes left in a folder and below; what a living process writes stays.
+
+    A file is left over if the process that its name tells of is gone, or if nobody has written to it for a day: a process of
+    another machine cannot be asked whether it lives.
+    """
     if folder.is_dir():
         for left in folder.rglob(f"{TEMPORARY}*"):
+            if not _is_left_over(left):
+                continue
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                with suppress(OSError):
+                    left.unlink(missing_ok=True)
+
+
+def _is_left_over(path: Path) -> bool:
+    """True if nobody writes to a temporary file any more."""
+    owner = _OWNED.match(path.name)
+    if owner is None:
+        return True
+    try:
+        idle_s = time.time() - path.stat().st_mtime
+    except OSError:
+        return False  # renamed or deleted just now
+    if idle_s > LEFTOVER_AFTER_S:
+        return True
+    return owner["machine"] == _machine() and not _is_alive(int(owner["pid"]))
+
+
+def _is_alive(pid: int) -> bool:
+    """True if a process of this machine runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
+
+
+def _machine() -> str:
+    """Eight hex digits for this machine since it was started, each container by itself: where a process number means one process."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

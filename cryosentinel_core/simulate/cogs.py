@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from affine import Affine
 from rasterio.errors import RasterioError
 
 from cryosentinel_core.errors import OutputWrite
+from cryosentinel_core.io.workspace import writing
 
 
 def write_cog(
@@ -36,7 +36,6 @@ def write_cog(
     Raises:
         OutputWrite: The disk refused.
     """
-    temporary = path.with_name(f".{path.name}.part")
     profile = {
         "driver": "COG",
         "height": array.shape[0],
@@ -52,13 +51,21 @@ def write_cog(
         "num_threads": 2,
     }
     try:
-        with rasterio.open(
-            temporary, "w", crs=f"EPSG:{epsg}", transform=affine, nodata=nodata, overviews="NONE", **profile, **creation
-        ) as out:
+        with (
+            writing(path) as temporary,
+            rasterio.open(
+                temporary,
+                "w",
+                crs=f"EPSG:{epsg}",
+                transform=affine,
+                nodata=nodata,
+                overviews="NONE",
+                **profile,
+                **creation,
+            ) as out,
+        ):
             if pixel_is_point:
                 out.update_tags(AREA_OR_POINT="Point")
             out.write(array, 1)
-        os.replace(temporary, path)
-    except (RasterioError, OSError) as error:
-        temporary.unlink(missing_ok=True)
+    except RasterioError as error:
         raise OutputWrite(f"could not write {path}: {error}", "Free space or choose another folder.") from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,12 +14,13 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyogrio
 from pyproj import Geod
 from shapely.geometry import Polygon
 from shapely.geometry.polygon import orient
 
 from cryosentinel_core.errors import DataError
+from cryosentinel_core.io.tables.vector import LAKES_LAYER, write_geopackage
+from cryosentinel_core.io.workspace import writing
 from cryosentinel_core.simulate.grids import Grid, Ground
 from cryosentinel_core.simulate.lakes import Lake
 from cryosentinel_core.simulate.settings import SimulateSettings
@@ -35,6 +36,8 @@ MIN_OBSERVED: Final = 0.95
 """Share of a lake that must have been seen, as in the change table."""
 
 _GEOD: Final = Geod(ellps="WGS84")
+_STAMP: Final = dt.date(2000, 1, 1)
+"""Date in place of the clock in a GeoPackage."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ def write_truth(
     """Write `truth/`: `lakes.gpkg`, `events.csv`, `settings.json` and `scenes.json`."""
     folder = directory / "truth"
     folder.mkdir(parents=True, exist_ok=True)
-    _write_geopackage(folder / "lakes.gpkg", lakes)
+    write_geopackage(folder / "lakes.gpkg", {LAKES_LAYER: lakes}, stamp=_STAMP)
     write_text(folder / "events.csv", events.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "settings.json", json.dumps(settings.to_dict(), indent=2) + "\n")
     write_text(folder / "scenes.json", json.dumps(list(scenes), indent=2) + "\n")
@@ -203,22 +206,8 @@ def write_truth(
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(temporary, path)
-
-
-def _write_geopackage(path: Path, lakes: gpd.GeoDataFrame) -> None:
-    """A GeoPackage without the clock's time in it."""
-    temporary = path.with_name(f".part.{path.name}")
-    temporary.unlink(missing_ok=True)
-    before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00.000Z"})
-    try:
-        pyogrio.write_dataframe(lakes, temporary, layer="lakes", driver="GPKG", geometry_type="Polygon")
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
-    os.replace(temporary, path)
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def load_truth(directory: Path) -> tuple[gpd.GeoDataFrame, pd.DataFrame]:

@@ -19,6 +19,7 @@ from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import group_cells
 from cryosentinel_core.ground.season import OCTOBER
 from cryosentinel_core.io.catalogs.scenes_lock import ROLES, Lock
+from cryosentinel_core.io.locks import hold_parts
 from cryosentinel_core.io.rasters.stack_files import RECORD, folder_of_tile
 from cryosentinel_core.io.tables.area_files import refuse_other_ground
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, write_json
@@ -146,8 +147,18 @@ def fetch(
         NoScenes: If a year has no usable optical scene.
         CatalogError: If no catalogue answers.
         OutputWrite: If the disk refuses.
+        WorkspaceBusy: If another process goes on fetching one of the years.
     """
     refuse_other_ground(workspace.area(area.name) / "aoi.geojson", area)
+    parts = () if settings.dry_run else [workspace.year(area.name, year) for year in years]
+    with hold_parts(parts, f"fetch {' '.join(map(str, years))} of {area.name}", reporter):
+        return _fetch_years(workspace, area, years, settings, reporter)
+
+
+def _fetch_years(
+    workspace: Workspace, area: Area, years: Sequence[int], settings: FetchSettings, reporter: Reporter
+) -> FetchSummary:
+    """The work of `fetch`, once nobody else fetches these years."""
     warnings: list[str] = []
     if not area.is_validated:
         warnings.append(f"{area.name} reaches outside High Mountain Asia, where nothing was validated")

@@ -19,6 +19,7 @@ from cryosentinel_core.engine.precision import sample_windows, settle_precision
 from cryosentinel_core.engine.tile_jobs import TileJob
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Cell, group_cells
+from cryosentinel_core.io.locks import hold_parts
 from cryosentinel_core.io.workspace import Workspace, read_json, remove_leftovers
 from cryosentinel_core.lakes.area_band import BAND_REACH_PX
 from cryosentinel_core.lakes.uncertainty import model_of_segmenter
@@ -79,11 +80,13 @@ def predict(
         reporter=reporter,
     )
     plans = plan_years()
-    engine = _segment(plans, segmenter, settings, reporter)
+    task = f"predict {' '.join(map(str, years))} of {area.name}"
     results = []
-    for number, plan in enumerate(plans):
-        reporter.progress("lakes", number, len(plans))
-        results.append(finish_year(plan, area, segmenter, settings, fetching.tile_cells, engine, reporter))
+    with hold_parts((plan.folder for plan in plans), task, reporter):
+        engine = _segment(plans, segmenter, settings, reporter)
+        for number, plan in enumerate(plans):
+            reporter.progress("lakes", number, len(plans))
+            results.append(finish_year(plan, area, segmenter, settings, fetching.tile_cells, engine, reporter))
     reporter.progress("lakes", len(plans), len(plans))
     return PredictSummary(
         model=segmenter.name,

@@ -6,7 +6,6 @@ Neighbours: `checkpoint` reads them; `model_card` decides what is said in their 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cryosentinel_core.errors import OutputWrite
+from cryosentinel_core.io.workspace import writing
 
 _SAFETENSORS_DTYPES: Final = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -48,17 +48,11 @@ def write_safetensors(path: Path, state_dict: Mapping[str, Tensor], metadata: Ma
         position = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
     text += b" " * (-len(text) % 8)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little"))
-            file.write(text)
-            for name in sorted(state_dict):
-                file.write(state_dict[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputWrite(f"{path} could not be written: {error}", "is the disk full or read-only?") from error
+    with writing(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for name in sorted(state_dict):
+            file.write(state_dict[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
@@ -67,11 +61,9 @@ def write_torch(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OutputWrite: If the disk refuses.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:  # an open file, since PyTorch writes a path's name into the archive
+        # An open file, since PyTorch writes a path's name into the archive.
+        with writing(path) as temporary, temporary.open("wb") as file:
             torch.save(dict(content), file)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
+    except RuntimeError as error:
         raise OutputWrite(f"{path} could not be written: {error}", "is the disk full or read-only?") from error
