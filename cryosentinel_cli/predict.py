@@ -36,8 +36,8 @@ from cryosentinel_cli.options import (
     "--chips",
     type=click.Path(exists=True, path_type=Path),
     metavar="PATH",
-    help="Map the lakes of chips instead of an area: a folder of GeoTIFFs (12 Sentinel-2 bands, VV, VH, DEM), or a data "
-    "set of shards, FOLDER/REGION/YEAR/shard_*.parquet.",
+    help="Map the lakes of chips instead of an area: a folder of GeoTIFFs of 224 x 224 px of 10 m (12 Sentinel-2 bands as "
+    "reflectance x 10,000, VV and VH in dB, DEM in m), or a data set of shards, FOLDER/REGION/YEAR/shard_*.parquet.",
 )
 @click.option(
     "--region",
@@ -61,7 +61,8 @@ def predict(
 
     Chips are windows of their own, without an area. GeoTIFFs bring their place; a shard says no more than a chip's centre,
     so its rasters and outlines lie right to about a pixel, or nowhere if it says no centre. Where chips have labels, the
-    summary says how well the answer agrees with them. Chips that are done already are kept.
+    summary says how well the answer agrees with them. Chips that are done already are kept. Results go to
+    chip-results/SOURCE/MODEL in the workspace. Numbers in other units are put right with a warning, or the chip is skipped.
 
     \b
     Examples:
@@ -79,12 +80,12 @@ def predict(
     if chips is not None:
         chosen_years = year if _is_said("year") else ()
         _check_chips_flags(chips, region, chosen_years)
+        from cryosentinel_core.settings.chips import ChipSelection
         from cryosentinel_core.workflows.chips import predict_chips
 
+        selection = ChipSelection(path=chips, regions=region, years=chosen_years, n_chips=n_chips)
         with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
-            chip_summary = predict_chips(
-                home, chips, settings, reporter=console, regions=region, years=chosen_years, n_chips=n_chips
-            )
+            chip_summary = predict_chips(home, selection, settings, reporter=console)
         console.summary(chip_summary.as_dict(), chip_summary.as_text())
         return 3 if chip_summary.is_partial else 0
     if region or n_chips:

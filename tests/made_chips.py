@@ -14,9 +14,11 @@ from pyproj import Transformer
 from cryosentinel_core.chips.shard_chip import ShardChip
 from cryosentinel_core.io.shards import write_shard
 from cryosentinel_core.io.workspace import Workspace
+from cryosentinel_core.report.chip_summary import ChipsSummary
 from cryosentinel_core.reporter import Silent
+from cryosentinel_core.settings.chips import ChipSelection
 from cryosentinel_core.settings.predict import PredictSettings
-from cryosentinel_core.workflows.chips import ChipsSummary, predict_chips
+from cryosentinel_core.workflows.chips import predict_chips
 
 COAST, LAND, SNOW, RIVER = "282D_485L_3_3", "38D_378R_2_3", "609U_541L_3_0", "433D_629L_3_1"
 
@@ -40,8 +42,14 @@ def assemble(source: Path, folder: Path, name: str) -> Path:
     return path
 
 
+def results(root: Path) -> Path:
+    """Folder of the run in a workspace that ended last."""
+    runs = sorted((root / "chip-results").glob("*/*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    return runs[-1].parent
+
+
 def read(root: Path, name: str, kind: str) -> np.ndarray:
-    with rasterio.open(root / "chips" / f"{name}_{kind}.tif") as raster:
+    with rasterio.open(results(root) / f"{name}_{kind}.tif") as raster:
         return raster.read(1)
 
 
@@ -98,7 +106,7 @@ def make_dataset(root: Path, chips: Sequence[ShardChip], number: int = 0) -> Pat
 
 def run(root: Path, source: Path, **asked: Any) -> ChipsSummary:
     settings = asked.pop("settings", PredictSettings(model="water-index"))
-    return predict_chips(Workspace(root), source, settings, reporter=Silent(), **asked)
+    return predict_chips(Workspace(root), ChipSelection(path=source, **asked), settings, reporter=Silent())
 
 
 def mixed_chips() -> list[ShardChip]:
@@ -127,8 +135,8 @@ def run_both(tmp_path: Path, chips: Sequence[ShardChip], settings: PredictSettin
     for chip in chips:
         for kind in ("logit", "probability", "water"):
             with (
-                rasterio.open(tmp_path / "a" / "chips" / f"{chip.chip_id}_{kind}.tif") as one,
-                rasterio.open(tmp_path / "b" / "chips" / f"{chip.chip_id}_{kind}.tif") as other,
+                rasterio.open(results(tmp_path / "a") / f"{chip.chip_id}_{kind}.tif") as one,
+                rasterio.open(results(tmp_path / "b") / f"{chip.chip_id}_{kind}.tif") as other,
             ):
                 np.testing.assert_array_equal(one.read(), other.read())
                 assert one.crs == other.crs

@@ -108,6 +108,16 @@ def test_torch_and_disk_stay_in_their_rooms(path: Path) -> None:
         assert not names & DISK
 
 
+PURE_WORKFLOWS = ["chips"]
+"""Workflows that decide nothing: they open doors, call rooms and save, so arrays and tables pass through them unseen."""
+
+
+@pytest.mark.parametrize("name", PURE_WORKFLOWS)
+def test_workflows_decide_nothing(name: str) -> None:
+    names = {other.split(".")[0] for other in _imports(CORE / "workflows" / f"{name}.py")}
+    assert not names & {"numpy", "scipy", "pandas", "geopandas", "shapely", "pyproj", "affine", *DISK}
+
+
 def test_no_print_and_no_environment_in_the_core() -> None:
     for path in MODULES:
         tree = ast.parse(path.read_text(encoding="utf-8"))

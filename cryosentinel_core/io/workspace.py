@@ -228,6 +228,10 @@ class Workspace:
         """`<aoi>/change_<years>_<model>`."""
         return self.area(aoi) / f"change_{'_'.join(str(year) for year in years)}_{safe_name(model)}"
 
+    def chip_results(self, source: str, model: str) -> Path:
+        """`chip-results/<source>/<model>`."""
+        return self.root / "chip-results" / safe_name(source) / safe_name(model)
+
     def registry(self, aoi: str) -> Path:
         """`<aoi>/registry.gpkg`."""
         return self.area(aoi) / "registry.gpkg"

@@ -1,63 +1,23 @@
-"""What chips come to: one chip's result as its record holds it, its lakes as plain rows, and the summary of a run.
+"""What a run over chips came to, for a person and for programs.
 
-Neighbours: `chips` makes and keeps these.
+Neighbours: `chips.chip_result` holds what one chip came to; the workflow `chips` asks for the summary.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import geopandas
-import numpy as np
-import pandas as pd
-import shapely
-
+from cryosentinel_core.chips.chip_result import ChipResult
 from cryosentinel_core.chips.metrics import Counts
-from cryosentinel_core.lakes.extract import merge_zones
-from cryosentinel_core.lakes.tables import BAND_COLUMNS, LAKE_COLUMNS
 
 NAMED_AT_MOST: Final = 20
 """Chips that a summary's text and its warnings name one by one; `run.json` holds all of them."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class ChipResult:
-    """What one chip came to, as its record holds it.
-
-    Attributes:
-        n_water_px: Pixels of lake.
-        n_observed_px: Pixels with good optical and terrain data.
-        n_components: Lakes and candidates in its record.
-        is_placed: False if its source does not say where it lies.
-        offset_warning: What is suspect about its numbers; empty if nothing is.
-        counts: Against its label, over the pixels where no sensor is nodata; None if it has none.
-    """
-
-    n_water_px: int
-    n_observed_px: int
-    n_components: int
-    is_placed: bool
-    offset_warning: str
-    counts: Counts | None
-
-    @property
-    def water_share(self) -> float | None:
-        """Share of the observed pixels that is water; None if none was observed, which is not the same as dry."""
-        return self.n_water_px / self.n_observed_px if self.n_observed_px else None
-
-    @classmethod
-    def from_record(cls, data: Mapping[str, Any]) -> ChipResult | None:
-        """The result in a record; None if it is not whole."""
-        try:
-            plain = dict(data["result"])
-            counts = plain.pop("counts")
-            result = cls(**plain, counts=None if counts is None else Counts(**counts))
-            return result if len(data["lakes"]) == result.n_components else None
-        except (KeyError, TypeError, ValueError):
-            return None
+_NAMED_IN_NOTES: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +27,7 @@ class ChipsSummary:
     Attributes:
         folder: Of the results.
         water_share: Chip -> share of its observed pixels that is water; None if nothing of it was observed.
+        sources: Chip -> where in its source it lies, as `north/a.tif`.
         n_lakes: Lakes from the minimum area up.
         n_reused: Chips that were done already.
         n_labelled: Chips with a label.
@@ -77,12 +38,17 @@ class ChipsSummary:
 
     folder: Path
     water_share: dict[str, float | None]
+    sources: dict[str, str]
     n_lakes: int
     n_reused: int
     n_labelled: int
     counts: Counts
     failed: dict[str, str]
     warnings: tuple[str, ...]
+
+    def with_lakes(self, n_lakes: int) -> ChipsSummary:
+        """The same with the number of lakes in the table."""
+        return replace(self, n_lakes=n_lakes)
 
     @property
     def is_partial(self) -> bool:
@@ -95,6 +61,7 @@ class ChipsSummary:
         return {
             "folder": str(self.folder),
             "water_share": self.water_share,
+            "sources": self.sources,
             "n_lakes": self.n_lakes,
             "n_reused": self.n_reused,
             "labels": labels if self.n_labelled else None,
@@ -131,6 +98,14 @@ def warnings_of(results: Mapping[str, ChipResult]) -> list[str]:
         [f"{name}: {result.offset_warning}" for name, result in results.items() if result.offset_warning],
         "chips whose numbers look as if an offset were left in or taken off twice",
     )
+    by_words: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, result in results.items():
+        for note in result.notes:
+            by_words[note.words][name] = note.n_px
+    for words, chips in sorted(by_words.items()):
+        named = ", ".join(f"{name} ({n_px} px)" for name, n_px in list(chips.items())[:_NAMED_IN_NOTES])
+        more = f" and {len(chips) - _NAMED_IN_NOTES} more" if len(chips) > _NAMED_IN_NOTES else ""
+        found.append(f"{words}: {named}{more}")
     n_lost = sum(not result.is_placed for result in results.values())
     if n_lost:
         found.append(
@@ -140,26 +115,26 @@ def warnings_of(results: Mapping[str, ChipResult]) -> list[str]:
     return found
 
 
-def rows_of(table: geopandas.GeoDataFrame) -> list[dict[str, Any]]:
-    """A lake table as plain data: outlines as WKB in hex, what is unknown as None; every number exact."""
-    plain = pd.DataFrame(table.drop(columns="geometry")).astype(object)
-    plain = plain.where(plain.notna(), None).assign(geometry=shapely.to_wkb(table.geometry.to_numpy(), hex=True))
-    return [
-        {str(name): value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
-        for row in plain.to_dict(orient="records")
-    ]
-
-
-def table_of(rows: Sequence[Mapping[str, Any]], *, with_band: bool = False) -> geopandas.GeoDataFrame:
-    """The lake table that `rows_of` made plain.
+def summarise(
+    folder: Path, results: Mapping[str, ChipResult], failed: Mapping[str, str], n_reused: int
+) -> ChipsSummary:
+    """The summary of a run, its lakes not counted yet.
 
     Args:
-        rows: Its rows.
-        with_band: Whether they have an area band; a table without a row then has its columns too.
+        folder: Of the results.
+        results: Chip -> what it came to.
+        failed: Chip or file that could not be read -> why.
+        n_reused: Chips that were done already.
     """
-    lakes, _ = merge_zones([])
-    band = dict.fromkeys(BAND_COLUMNS if with_band else (), "float64")
-    kinds = {name: lakes[name].dtype for name in LAKE_COLUMNS} | band | {"is_lake": "bool", "epsg": "int64"}
-    plain = pd.DataFrame(list(rows), columns=[*kinds, "geometry"])
-    outlines = shapely.from_wkb(plain.pop("geometry").to_numpy())
-    return geopandas.GeoDataFrame(plain.astype(kinds), geometry=outlines, crs="EPSG:4326")
+    labelled = [result.counts for result in results.values() if result.counts is not None]
+    return ChipsSummary(
+        folder=folder,
+        water_share={name: result.water_share for name, result in results.items()},
+        sources={name: result.source for name, result in results.items()},
+        n_lakes=0,
+        n_reused=n_reused,
+        n_labelled=len(labelled),
+        counts=sum(labelled, Counts()),
+        failed=dict(failed),
+        warnings=tuple(warnings_of(results)),
+    )

@@ -11,12 +11,10 @@ from made_chips import (
     RIVER,
     SNOW,
     assemble,
+    run,
 )
 
-from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.reporter import Silent
-from cryosentinel_core.settings.predict import PredictSettings
-from cryosentinel_core.workflows.chips import ChipsSummary, predict_chips
+from cryosentinel_core.report.chip_summary import ChipsSummary
 
 
 @pytest.fixture(scope="module")
@@ -25,4 +23,4 @@ def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     for name in (COAST, LAND, SNOW, RIVER):
         assemble(shared_data / "chips", folder, name)
     root = tmp_path_factory.mktemp("out")
-    return root, predict_chips(Workspace(root), folder, PredictSettings(model="water-index"), reporter=Silent())
+    return root, run(root, folder)

@@ -21,6 +21,7 @@ from made_chips import (
     make_dataset,
     mixed_chips,
     read,
+    results,
     run,
     run_both,
     with_holes,
@@ -30,13 +31,11 @@ from pyproj import Transformer
 from cryosentinel_cli.main import cli
 from cryosentinel_core.chips.metrics import Counts
 from cryosentinel_core.errors import InputError
-from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.report.chip_summary import NAMED_AT_MOST, rows_of, table_of
-from cryosentinel_core.reporter import Silent
+from cryosentinel_core.lakes.plain_rows import rows_of, table_of
+from cryosentinel_core.report.chip_summary import NAMED_AT_MOST, ChipsSummary
 from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows import chips as chips_module
-from cryosentinel_core.workflows.chips import ChipsSummary, predict_chips
 
 
 def test_real_chips(real: tuple[Path, ChipsSummary]) -> None:
@@ -59,7 +58,7 @@ def test_rasters_agree(real: tuple[Path, ChipsSummary]) -> None:
 
 def test_lakes_lie_on_their_chips(real: tuple[Path, ChipsSummary]) -> None:
     root, summary = real
-    lakes = geopandas.read_file(root / "chips" / "lakes.gpkg", layer="lakes")
+    lakes = geopandas.read_file(results(root) / "lakes.gpkg", layer="lakes")
     assert len(lakes) == summary.n_lakes > 0
     coast = lakes[lakes.aoi == COAST]
     water_m2 = 100.0 * (read(root, COAST, "water") == 1).sum()
@@ -101,6 +100,7 @@ def test_real_chips_as_shards(real: tuple[Path, ChipsSummary], shared_data: Path
 
 def write_chip(path: Path, bands: int, side: int) -> None:
     data = np.full((bands, side, side), 1000, dtype=np.float32)
+    data[12:14] = -10
     profile = {"crs": "EPSG:32643", "transform": rasterio.Affine(10, 0, 600000, 0, -10, 4700000)}
     with rasterio.open(
         path, "w", driver="GTiff", dtype="float32", count=bands, height=side, width=side, **profile
@@ -115,7 +115,7 @@ def test_files_that_are_no_chips_are_skipped_and_named(tmp_path: Path) -> None:
     write_chip(source / "bands.tif", 12, 224)
     write_chip(source / "size.tif", 15, 100)
     (source / "broken.tif").write_bytes(b"II*\0nonsense")
-    summary = predict_chips(Workspace(tmp_path), source, PredictSettings(model="water-index"), reporter=Silent())
+    summary = run(tmp_path, source, settings=PredictSettings(model="water-index"))
     assert summary.is_partial
     assert sorted(summary.failed) == ["bands.tif", "broken.tif", "size.tif"]
     assert list(summary.water_share) == ["good"]
@@ -124,15 +124,15 @@ def test_files_that_are_no_chips_are_skipped_and_named(tmp_path: Path) -> None:
 
 def test_chips_are_looked_for_before_weights(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no GeoTIFF"):
-        predict_chips(Workspace(tmp_path), tmp_path, PredictSettings(model="no/such.ckpt"), reporter=Silent())
+        run(tmp_path, tmp_path, settings=PredictSettings(model="no/such.ckpt"))
 
 
 def test_no_chip_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no GeoTIFF"):
-        predict_chips(Workspace(tmp_path), tmp_path, PredictSettings(model="water-index"), reporter=Silent())
+        run(tmp_path, tmp_path, settings=PredictSettings(model="water-index"))
     write_chip(tmp_path / "bands.tif", 12, 224)
     with pytest.raises(InputError, match="none of the 1 files"):
-        predict_chips(Workspace(tmp_path), tmp_path, PredictSettings(model="water-index"), reporter=Silent())
+        run(tmp_path, tmp_path, settings=PredictSettings(model="water-index"))
 
 
 @dataclass
@@ -167,7 +167,7 @@ def test_shards_and_geotiffs_give_the_same(tmp_path: Path, model: str, request: 
         request.getfixturevalue("counting")
     from_tifs, _ = run_both(tmp_path, mixed_chips(), PredictSettings(model="water-index"))
     assert from_tifs.n_lakes == 4
-    lakes = [geopandas.read_file(tmp_path / run / "chips" / "lakes.gpkg", layer="lakes") for run in ("a", "b")]
+    lakes = [geopandas.read_file(results(tmp_path / run) / "lakes.gpkg", layer="lakes") for run in ("a", "b")]
     assert lakes[0].year.tolist() == [0] * 4
     assert lakes[1].year.tolist() == [2022] * 4
     np.testing.assert_allclose(lakes[0].area_m2, lakes[1].area_m2, rtol=1e-6)
@@ -183,7 +183,7 @@ def test_shards_and_geotiffs_give_the_same(tmp_path: Path, model: str, request: 
 def test_a_lake_is_as_large_as_it_is(tmp_path: Path) -> None:
     make_dataset(tmp_path / "data", [lake_chip(0), lake_chip(5)])
     run(tmp_path, tmp_path / "data")
-    lakes = geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes").sort_values("aoi")
+    lakes = geopandas.read_file(results(tmp_path) / "lakes.gpkg", layer="lakes").sort_values("aoi")
     np.testing.assert_allclose(lakes.area_m2, [np.pi * 300**2, np.pi * 350**2], rtol=0.02)
     assert lakes.elevation_m.tolist() == [3500.0, 3500.0]
 
@@ -264,7 +264,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, counting: Counting) -> N
     assert counting.asked == [3, 3]
     assert (first.n_reused, again.n_reused) == (0, 4)
     assert replace(again, n_reused=0) == first
-    record = str(tmp_path / "w" / "chips" / "run.json")
+    record = str(results(tmp_path / "w") / "run.json")
     after = files_of(tmp_path / "w")
     assert before.pop(record)[0] == after.pop(record)[0]
     assert before == after
@@ -276,13 +276,14 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, counting: Counting) -> N
     assert run(tmp_path / "w", source, settings=PredictSettings(model="water-index", threshold=0.6)).n_reused == 0
 
 
-@pytest.mark.parametrize("lost", ["c1_water.tif", "parts/c1.json", "lakes.gpkg", "run.json"])
+@pytest.mark.parametrize("lost", ["c1_water.tif", "_parts/c1.json", "lakes.gpkg", "run.json"])
 def test_what_is_lost_is_made_again(tmp_path: Path, counting: Counting, lost: str) -> None:
     source = make_dataset(tmp_path / "data", [lake_chip(number) for number in range(3)])
     run(tmp_path / "w", source)
     before = {path: data for path, (data, _) in files_of(tmp_path / "w").items()}
-    (tmp_path / "w" / "chips" / lost).unlink()
-    (tmp_path / "w" / "chips" / ".tmp-1-c0_logit.tif").write_bytes(b"half")
+    folder = results(tmp_path / "w")
+    (folder / lost).unlink()
+    (folder / ".tmp-1-c0_logit.tif").write_bytes(b"half")
     summary = run(tmp_path / "w", source)
     assert summary.n_reused == (2 if "c1" in lost else 3)
     assert {path: data for path, (data, _) in files_of(tmp_path / "w").items()} == before
@@ -295,7 +296,7 @@ def test_names_are_safe_and_never_shared(tmp_path: Path, counting: Counting) -> 
     summary = run(tmp_path / "w", tmp_path / "data")
     assert list(summary.water_share) == ["a_b", "etc_passwd", "a_b-2", "a_b-3", "A_B-4", "a_b-2-2", "chip"]
     assert len(set(summary.water_share.values())) == 7
-    assert len(list((tmp_path / "w" / "chips").glob("*_logit.tif"))) == 7
+    assert len(list(results(tmp_path / "w").glob("*_logit.tif"))) == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "w"]
 
 
@@ -306,7 +307,7 @@ def test_without_a_centre_there_is_no_place(tmp_path: Path, counting: Counting, 
     assert summary.n_lakes == 1
     (warning,) = summary.warnings
     assert warning.startswith("1 of 2 chips have no latitude and longitude")
-    with rasterio.open(tmp_path / "chips" / "c1_water.tif") as raster:
+    with rasterio.open(results(tmp_path) / "c1_water.tif") as raster:
         assert raster.crs is None
         assert (raster.read(1) == 1).sum() > 1000
     assert run(tmp_path, tmp_path / "data").warnings == summary.warnings
@@ -316,7 +317,7 @@ def test_no_place_at_all(tmp_path: Path, counting: Counting) -> None:
     make_dataset(tmp_path / "data", [lake_chip(0, lat=None, lon=None)])
     summary = run(tmp_path, tmp_path / "data")
     assert summary.n_lakes == 0
-    assert len(geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes")) == 0
+    assert len(geopandas.read_file(results(tmp_path) / "lakes.gpkg", layer="lakes")) == 0
 
 
 def test_a_part_of_a_dataset(tmp_path: Path, counting: Counting) -> None:
@@ -324,11 +325,11 @@ def test_a_part_of_a_dataset(tmp_path: Path, counting: Counting) -> None:
     make_dataset(data, [lake_chip(number) for number in range(3)])
     make_dataset(data, [lake_chip(3, region="altai")])
     make_dataset(data, [lake_chip(4, year=2016)])
-    assert list(run(tmp_path / "w", data, regions=["pamir"], years=[2022], n_chips=2).water_share) == ["c0", "c1"]
-    assert list(run(tmp_path / "w", data, years=[2016]).water_share) == ["c4"]
+    assert list(run(tmp_path / "w", data, regions=("pamir",), years=(2022,), n_chips=2).water_share) == ["c0", "c1"]
+    assert list(run(tmp_path / "w", data, years=(2016,)).water_share) == ["c4"]
     assert list(run(tmp_path / "w", data).water_share) == ["c3", "c4", "c0", "c1", "c2"]
     with pytest.raises(InputError, match="no region alps"):
-        run(tmp_path / "w", data, regions=["alps"])
+        run(tmp_path / "w", data, regions=("alps",))
 
 
 def test_a_damaged_shard_and_a_damaged_chip_are_skipped(tmp_path: Path, counting: Counting) -> None:
@@ -354,14 +355,14 @@ def test_lakes_survive_their_record(tmp_path: Path) -> None:
     """Plain rows and back: the same table, unknowns and the last bit of every number included."""
     make_dataset(tmp_path / "data", [lake_chip(0), lake_chip(4)])
     run(tmp_path, tmp_path / "data")
-    path = tmp_path / "chips" / "parts" / "c0.json"
+    path = results(tmp_path) / "_parts" / "c0.json"
     rows = json.loads(path.read_text())["lakes"]
     table = table_of(rows)
     assert rows_of(table) == rows
     assert rows[0]["water_frequency"] is None
     assert np.isnan(table.water_frequency[0])
     assert str(table.n_observations.dtype) == "Int64"
-    stored = geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes")
+    stored = geopandas.read_file(results(tmp_path) / "lakes.gpkg", layer="lakes")
     assert table.area_m2[0] == stored.area_m2[stored.aoi == "c0"].iloc[0]
     assert table.geometry[0].equals_exact(stored.geometry[stored.aoi == "c0"].iloc[0], 0)
 
@@ -369,7 +370,7 @@ def test_lakes_survive_their_record(tmp_path: Path) -> None:
 def test_many_chips_make_a_short_text() -> None:
     share: dict[str, float | None] = {f"c{number}": 0.5 for number in range(NAMED_AT_MOST + 7)}
     summary = ChipsSummary(
-        folder=Path("w"), water_share=share, n_lakes=1, n_reused=0, n_labelled=0, counts=Counts(),
+        folder=Path("w"), water_share=share, sources={}, n_lakes=1, n_reused=0, n_labelled=0, counts=Counts(),
         failed={}, warnings=(),
     )  # fmt: skip
     lines = summary.as_text().splitlines()

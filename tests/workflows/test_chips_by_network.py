@@ -19,15 +19,16 @@ from made_chips import (
     make_dataset,
     mixed_chips,
     read,
+    results,
     run,
     run_both,
     with_holes,
 )
 from pyproj import Transformer
 
-from cryosentinel_core.io.chip_sources import chip_of_row
+from cryosentinel_core.chips.chip import chip_of_row
+from cryosentinel_core.report.chip_summary import ChipsSummary
 from cryosentinel_core.settings.predict import PredictSettings
-from cryosentinel_core.workflows.chips import ChipsSummary
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def test_shards_and_geotiffs_give_the_same_by_a_network(tmp_path: Path, network:
     assert (logits[2] == -32_768).any(), "holes are unobserved"
     assert (logits[0] != logits[1]).mean() > 0.5, "a chip without radar is computed without"
     assert (read(tmp_path / "a", "c4", "logit") == -32_768).all()
-    lakes = [geopandas.read_file(tmp_path / run / "chips" / "lakes.gpkg", layer="lakes") for run in ("a", "b")]
+    lakes = [geopandas.read_file(results(tmp_path / run) / "lakes.gpkg", layer="lakes") for run in ("a", "b")]
     assert len(lakes[0]) > 0
     assert lakes[0].lake_id.tolist() == lakes[1].lake_id.tolist()
     np.testing.assert_allclose(lakes[0].area_m2, lakes[1].area_m2, rtol=1e-6)
@@ -77,7 +78,7 @@ def test_the_spread_of_chips(tmp_path: Path, network: PredictSettings) -> None:
         np.testing.assert_allclose(spread[good] / 1000, np.std(views, axis=0)[good], atol=6e-4)
         assert spread[good].max() > 10
         assert (spread[~good] == 65_535).all()
-    lakes = geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes")
+    lakes = geopandas.read_file(results(tmp_path) / "lakes.gpkg", layer="lakes")
     assert len(lakes) == summary.n_lakes > 0
     assert (lakes.area_low_m2 <= lakes.area_m2).all()
     assert (lakes.area_m2 <= lakes.area_high_m2).all()
@@ -86,17 +87,17 @@ def test_the_spread_of_chips(tmp_path: Path, network: PredictSettings) -> None:
     assert lakes.model.str.endswith("-spread").all()
 
     assert run(tmp_path, source, settings=asked).n_reused == 3
-    (tmp_path / "chips" / "c1_spread.tif").unlink()
+    (results(tmp_path) / "c1_spread.tif").unlink()
     assert run(tmp_path, source, settings=asked).n_reused == 2
     assert run(tmp_path, source, settings=network).n_reused == 0
-    assert not list((tmp_path / "chips").glob("*_spread.tif"))
-    assert "area_low_m2" not in geopandas.read_file(tmp_path / "chips" / "lakes.gpkg", layer="lakes")
+    assert not list(results(tmp_path).glob("*_spread.tif"))
+    assert "area_low_m2" not in geopandas.read_file(results(tmp_path) / "lakes.gpkg", layer="lakes")
 
 
 def test_no_lake_still_has_the_columns_of_the_band(tmp_path: Path, network: PredictSettings) -> None:
     asked = network.model_copy(update={"tta": True, "uncertainty": True, "threshold": 0.9999})
     assert run(tmp_path, make_dataset(tmp_path / "data", [lake_chip(0)]), settings=asked).n_lakes == 0
-    lakes = geopandas.read_parquet(tmp_path / "chips" / "lakes.parquet")
+    lakes = geopandas.read_parquet(results(tmp_path) / "lakes.parquet")
     assert [str(lakes[name].dtype) for name in ("area_low_m2", "area_high_m2")] == ["float64", "float64"]
 
 

@@ -5,6 +5,7 @@ Neighbours: `io.rasters.cogs` writes them strip by strip.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,6 +64,14 @@ WATER_LAYER: Final = RasterFormat(
     },
     block_px=MOSAIC_BLOCK_PX,
 )
+
+RESULT_LAYERS: Final[Mapping[str, RasterFormat]] = {
+    "logit": LOGIT_LAYER,
+    "probability": PROBABILITY_LAYER,
+    "water": WATER_LAYER,
+    "spread": SPREAD_LAYER,
+}
+"""Kind of raster, as in file names -> what it holds; the last only where a spread was asked for."""
 
 
 def read_part(path: Path, grid: Grid, fill: float) -> NDArray[Any]:
