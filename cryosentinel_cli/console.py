@@ -1,19 +1,39 @@
 """What a command says and where: bars and notes on stderr, the summary on stdout.
 
-Bars appear only on a terminal. Summaries are plain text, or one JSON object with `--json`.
+Bars appear only on a terminal; elsewhere, as in a log, each task has a first and a last line. Summaries are plain text, its
+statuses coloured on a terminal, or one JSON object with `--json`.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
+import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from cryosentinel_cli.environment import environment_notes
+
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
+
+STATUS_STYLES: Final[dict[str, dict[str, Any]]] = {
+    "grown": {"fg": "red"},
+    "new": {"fg": "magenta"},
+    "shrunk": {"fg": "blue"},
+    "vanished": {"fg": "cyan"},
+    "merged": {"fg": "yellow"},
+    "split": {"fg": "yellow"},
+    "complex": {"fg": "yellow"},
+    "unobserved": {"dim": True},
+}
+"""Status -> style on a terminal. `stable` is left as it is; the word always stands there too, so that colour adds no meaning."""
+
+_STATUS = re.compile(rf"(?<=\s)({'|'.join(STATUS_STYLES)})(?=[\s,]|$)", re.MULTILINE)
 
 
 class Console:
@@ -21,7 +41,7 @@ class Console:
 
     Args:
         verbose: Also say notes of detail.
-        quiet: Say warnings only.
+        quiet: Say warnings only; a summary then only as JSON.
         as_json: Print summaries as JSON.
     """
 
@@ -32,9 +52,16 @@ class Console:
         self.warnings: list[str] = []
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._begun: set[str] = set()
+        self._begun: dict[str, float] = {}
+        self._ended: set[str] = set()
 
     def __enter__(self) -> Console:
+        self._begin_bars()
+        for message in environment_notes():
+            self.note(message)
+        return self
+
+    def _begin_bars(self) -> None:
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console as RichConsole
             from rich.progress import (
@@ -66,7 +93,6 @@ class Console:
                 transient=True,
             )
             self._bars.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -76,15 +102,29 @@ class Console:
             self._bars = None
 
     def progress(self, task: str, done: int, total: int) -> None:
-        """Move a task's bar; without a terminal say when it begins, with `--verbose` also each tenth."""
+        """Move a task's bar; without a terminal say when it begins and ends, with `--verbose` also each tenth."""
         if self._bars is not None:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=total)
             self._bars.update(self._tasks[task], completed=done, total=total)
-        elif not self.quiet and task not in self._begun:
-            self._begun.add(task)
+        elif not self.quiet:
+            self._log(task, done, total)
+
+    def _log(self, task: str, done: int, total: int) -> None:
+        """A task's progress in lines."""
+        if total == 0 or (done >= total and task in self._ended):
+            return
+        begins = task not in self._begun
+        if begins:
+            self._begun[task] = time.monotonic()
+            self._ended.discard(task)
             self._line(f"{task} ({done}/{total})")
-        elif self.verbose and not self.quiet and done > 0 and 10 * done // total > 10 * (done - 1) // total:
+        if done >= total:
+            seconds = time.monotonic() - self._begun.pop(task)
+            self._ended.add(task)
+            if not begins:
+                self._line(f"{task} ({done}/{total}) in {_duration_in_words(seconds)}")
+        elif not begins and self.verbose and 10 * done // total > 10 * (done - 1) // total:
             self._line(f"{task} ({done}/{total})")
 
     def note(self, message: str) -> None:
@@ -99,14 +139,27 @@ class Console:
             self._line(f"warning: {message}")
 
     def summary(self, data: dict[str, Any], text: str) -> None:
-        """The result on stdout: `data` as JSON where asked for, else `text`."""
+        """The result on stdout: `data` as JSON where asked for, else `text`, unless only warnings are wanted."""
         if self.as_json:
             click.echo(json.dumps(data, indent=1, sort_keys=True, default=str, allow_nan=False))
-        else:
-            click.echo(text)
+        elif not self.quiet:
+            click.echo(text if os.environ.get("NO_COLOR") else colour_statuses(text))
 
     def _line(self, message: str) -> None:
         if self._bars is not None:
             self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
         else:
             click.echo(message, err=True)
+
+
+def colour_statuses(text: str) -> str:
+    """A summary with its words of status styled; click takes the styles off where stdout is no terminal."""
+    return _STATUS.sub(lambda found: click.style(found[0], **STATUS_STYLES[found[0]]), text)
+
+
+def _duration_in_words(seconds: float) -> str:
+    """`7 s`, or `12 min 5 s`."""
+    whole = round(seconds)
+    return (
+        f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+    )

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from cryosentinel_cli.console import Console
+from cryosentinel_cli.environment import environment_notes, proxies
 from cryosentinel_cli.options import common, workspace_root
 
 _HOSTS = {
@@ -35,6 +36,7 @@ def doctor(offline: bool, workspace: str | None, verbose: bool, quiet: bool, as_
         "python": platform.python_version(),
         **_hardware(),
         **_gdal(),
+        **_environment(),
         **_workspace(workspace_root(workspace)),
         **_extras(),
         **({} if offline else _network()),
@@ -81,6 +83,28 @@ def _gdal() -> dict[str, Any]:
     }
 
 
+def _environment() -> dict[str, Any]:
+    """Variables that were taken out, whether coordinates are transformed right, and proxies."""
+    from pyproj.exceptions import ProjError
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    mended = environment_notes()
+    try:
+        east, north = transform("EPSG:4326", "EPSG:32643", [75.0], [43.0])
+        is_right = abs(east[0] - 500_000.0) < 0.01 and abs(north[0] - 4_760_814.8) < 0.1
+    except (RasterioError, ProjError, ValueError):
+        is_right = False
+    told = proxies(os.environ)
+    return {
+        "coordinates": "transformed right"
+        if is_right
+        else "transformed wrong or not at all: another installation's PROJ is in the way, use a fresh shell and .venv",
+        "variables not used": "; ".join(mended) or "none",
+        "proxies": ", ".join(f"{name}={value}" for name, value in told.items()) or "none",
+    }
+
+
 def _has_zstd() -> bool:
     """Whether GDAL packs GeoTIFFs as stacks are packed."""
     import numpy as np
@@ -116,7 +140,6 @@ def _extras() -> dict[str, Any]:
     return {
         "terratorch": importlib.util.find_spec("terratorch") is not None,
         "extra distributed": importlib.util.find_spec("distributed") is not None,
-        "extra radar (sarsen)": importlib.util.find_spec("sarsen") is not None,
         "Hugging Face token": "found" if token else "none (only private repositories need one)",
     }
 

@@ -12,6 +12,8 @@ import sys
 import click
 
 from cryosentinel_cli import change, doctor, fetch, model, predict, regions, simulate
+from cryosentinel_cli.environment import mend_for_command
+from cryosentinel_cli.groups import CommonFirst
 from cryosentinel_core import __version__
 from cryosentinel_core.errors import CryosentinelError
 
@@ -26,14 +28,22 @@ Start here, without a network:
 \b
 A real area:
   cryosentinel predict --aoi ile_alatau --year 2023
+\b
+What there is, and the settings of each command:
+  cryosentinel doctor
+  cryosentinel predict --help
 cryosentinel maps lakes. It never forecasts outbursts.
 """
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=CommonFirst, epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="cryosentinel")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Map glacial lakes from Sentinel-1, Sentinel-2 and the Copernicus DEM, and measure how they change."""
+    mend_for_command(context)
 
 
 for _command in (

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from cryosentinel_cli.console import Console
+from cryosentinel_cli.groups import CommonFirst
 from cryosentinel_cli.options import common
 
 
-@click.group()
+@click.group(cls=CommonFirst)
 def model() -> None:
     """Look into network weights and convert them."""
 

@@ -173,3 +173,43 @@ def test_a_catalogue_in_the_workspace_is_no_area(tmp_path: Path) -> None:
     done = run("fetch", "--year", "2023", "--catalog", "nowhere", cwd=tmp_path)
     assert "areas (" not in done.stderr
     assert "nowhere" in done.stderr
+
+
+def test_common_options_before_the_command_s_name(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    for folder in (before, after):
+        folder.mkdir()
+    (tmp_path / "c.toml").write_text('season = "nonsense"\n')
+
+    def ask(*arguments: str) -> str:
+        result = CliRunner().invoke(cli, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    for arguments in (["-w", str(before)], [f"--workspace={before}", "-v"], ["-vqw", str(before)]):
+        assert json.loads(ask(*arguments, "--json", "doctor", "--offline"))["workspace"] == str(before)
+    assert json.loads(ask("-w", str(before), "--json", "doctor", "--offline", "-w", str(after)))["workspace"] == str(
+        after
+    )
+    assert json.loads(ask("--json", "regions"))["regions"]
+    for place in (0, 1):
+        arguments = ["predict", "--aoi", "ile_alatau", "--year", "2023"]
+        arguments[place:place] = ["--config", str(tmp_path / "c.toml")]
+        assert "season 'nonsense'" in str(CliRunner().invoke(cli, arguments).exception)
+    for arguments in (["--json", "model", "info", "gone.ckpt"], ["model", "--json", "info", "gone.ckpt"]):
+        assert "no model file 'gone.ckpt'" in str(CliRunner().invoke(cli, arguments).exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--aoi", "x.geojson", "predict"], "--aoi belongs behind the command's name"),
+        (["model", "--output", "x", "convert"], "--output belongs behind the command's name"),
+        (["--verbos", "regions"], "No such option '--verbos'"),
+        (["-w"], "'-w' requires an argument"),
+        (["-w", "here"], "Missing command"),
+    ],
+)
+def test_other_options_before_the_command_s_name(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, message in result.output) == (2, True), result.output
