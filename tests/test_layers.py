@@ -125,3 +125,34 @@ def test_no_print_and_no_environment_in_the_core() -> None:
             node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
         }
         assert "print" not in calls, path
+
+
+WORKFLOWS_ON_ARRAYS = {"change.py", "image_shifts.py", "predict_year.py"}
+"""Workflows that still work on arrays themselves: the list only shrinks."""
+
+
+def _imports_at_work(path: Path) -> set[str]:
+    """Names of all modules that a file imports, but for what it needs for types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = [ast.Pass()]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return {name.split(".")[0] for name in found}
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "workflows").glob("*.py")), ids=lambda path: path.name)
+def test_workflows_work_on_no_arrays(path: Path) -> None:
+    """Arrays pass through workflows untouched: NumPy is there for types alone."""
+    works_on_arrays = bool(_imports_at_work(path) & {"numpy", "scipy"})
+    assert works_on_arrays == (path.name in WORKFLOWS_ON_ARRAYS)
+
+
+@pytest.mark.parametrize("path", sorted((CORE / "io").rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
+def test_io_holds_no_science(path: Path) -> None:
+    assert "scipy" not in _imports_at_work(path)

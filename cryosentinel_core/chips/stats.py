@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.chips.shard_chip import ShardChip
 from cryosentinel_core.errors import DataError
-from cryosentinel_core.scenes.radiometry import JUDGED_BANDS, OffsetVerdict, judge_floors
+from cryosentinel_core.scenes.radiometry import JUDGED_BANDS, OffsetCheck, judge_floors
 from cryosentinel_core.stack.bands import S1_NAMES, S2_NAMES, index_of_band
 from cryosentinel_core.units import BOA_ADD_OFFSET
 
@@ -138,7 +138,7 @@ class BandCounts:
         )
 
     @property
-    def offset(self) -> OffsetVerdict:
+    def offset(self) -> OffsetCheck:
         """Whether the dark ends of the bands look as if the +1000 offset were still in."""
         return judge_floors({name: _floor(self.s2[index_of_band(name)]) for name in JUDGED_BANDS})
 

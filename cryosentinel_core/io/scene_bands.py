@@ -1,6 +1,6 @@
 """Assets of scenes on a tile's grid: read, rid of the offset, counted; what cannot be read is named.
 
-Neighbours: `io.rasters.source` reads one asset; `stacking` judges and composites what comes from here.
+Neighbours: `io.rasters.source` reads one asset; `workflows.stacking` has what comes from here composited.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from cryosentinel_core.errors import RasterError
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.rasters.access import Access
-from cryosentinel_core.io.rasters.elevation import Relief, read_relief
+from cryosentinel_core.io.rasters.elevation import read_relief
 from cryosentinel_core.io.rasters.source import read_on_grid
+from cryosentinel_core.scenes.composing import fuse_scenes
 from cryosentinel_core.scenes.items import is_remote
 from cryosentinel_core.scenes.providers import SCL
 from cryosentinel_core.scenes.radiometry import remove_offset
+from cryosentinel_core.scenes.relief import Relief
 from cryosentinel_core.scenes.scene import Scene
 from cryosentinel_core.scenes.terrain import SHADOW_STEP, halo_of_shadow
 
@@ -28,8 +30,8 @@ REMOTE_READS: Final = 4
 """Assets read side by side for one tile where they come over a network."""
 
 
-class Unreadable(Exception):
-    """A scene must be left out."""
+class UnreadableScene(Exception):
+    """A scene that must be left out, with the reason."""
 
     def __init__(self, scene: Scene, reason: str) -> None:
         super().__init__(f"{scene.key}: {reason}")
@@ -38,15 +40,15 @@ class Unreadable(Exception):
 
 
 @dataclass
-class Reading:
-    """State of one tile's reading: how to reach assets, what was noticed, how much was read."""
+class TileReading:
+    """State of the reading of one tile: how to reach assets, what was noticed, how much was read."""
 
     access: Access
     notes: list[str]
     n_bytes: int = 0
 
 
-def read_terrain(scenes: Sequence[Scene], grid: Grid, reading: Reading) -> Relief:
+def read_terrain(scenes: Sequence[Scene], grid: Grid, reading: TileReading) -> Relief:
     """Heights of the tile and around it; if a tile of the DEM cannot be read, that one is named."""
     outer = halo_of_shadow(grid)
     try:
@@ -56,18 +58,18 @@ def read_terrain(scenes: Sequence[Scene], grid: Grid, reading: Reading) -> Relie
             try:
                 read_relief([scene], grid, outer, SHADOW_STEP, reading.access)
             except RasterError as again:
-                raise Unreadable(scene, again.message) from again
-        raise Unreadable(scenes[0], error.message) from error
+                raise UnreadableScene(scene, again.message) from again
+        raise UnreadableScene(scenes[0], error.message) from error
     reading.n_bytes += relief.n_bytes
     return relief
 
 
-def read_bands(scene: Scene, bands: Sequence[str], grid: Grid, reading: Reading) -> list[Any]:
+def read_bands(scene: Scene, bands: Sequence[str], grid: Grid, reading: TileReading) -> list[Any]:
     """Some bands of one scene; see `read_many`."""
     return read_many([(scene, band) for band in bands], grid, reading)
 
 
-def read_many(wanted: Sequence[tuple[Scene, str]], grid: Grid, reading: Reading) -> list[Any]:
+def read_many(wanted: Sequence[tuple[Scene, str]], grid: Grid, reading: TileReading) -> list[Any]:
     """Bands of scenes on a grid without offset, 0 = nodata; side by side where they come over a network."""
 
     def read(one: tuple[Scene, str]) -> tuple[Any, int, int]:
@@ -77,7 +79,7 @@ def read_many(wanted: Sequence[tuple[Scene, str]], grid: Grid, reading: Reading)
                 scene.hrefs[band], grid, nearest=band == SCL, access=reading.access, footprint=scene.footprint
             )
         except RasterError as error:
-            raise Unreadable(scene, error.message) from error
+            raise UnreadableScene(scene, error.message) from error
         values = found.values if band == SCL else remove_offset(found.values, scene.offset)
         return values, found.n_bytes, found.blank
 
@@ -102,7 +104,7 @@ def read_band(
     band: str,
     grid: Grid,
     kept: dict[tuple[str, str], NDArray[np.uint16]],
-    reading: Reading,
+    reading: TileReading,
 ) -> list[NDArray[np.uint16]]:
     """One band of all overpasses, each pixel from the scene that supplies its overpass there."""
     wanted = [scene for overpass in overpasses for scene in overpass]
@@ -111,22 +113,18 @@ def read_band(
     planes = []
     for overpass, supplier in zip(overpasses, suppliers, strict=True):
         parts = [kept.pop((one.key, band)) if (one.key, band) in kept else fresh.pop(one.key) for one in overpass]
-        plane = parts[0]
-        for number, part in enumerate(parts[1:], start=1):
-            if supplier is not None:
-                plane = np.where(supplier == number, part, plane)
-        planes.append(plane)
+        planes.append(fuse_scenes(parts, supplier))
     return planes
 
 
-def read_power(overpass: tuple[Scene, ...], band: str, halo: Grid, reading: Reading) -> NDArray[np.float32]:
+def read_power(overpass: tuple[Scene, ...], band: str, halo: Grid, reading: TileReading) -> NDArray[np.float32]:
     """Linear power of one overpass, NaN = nodata; the first scene with data supplies a pixel."""
     power = np.full(halo.shape, np.nan, dtype=np.float32)
     for scene in overpass:
         try:
             one = read_on_grid(scene.hrefs[band], halo, above=0, access=reading.access)
         except RasterError as error:
-            raise Unreadable(scene, error.message) from error
+            raise UnreadableScene(scene, error.message) from error
         reading.n_bytes += one.n_bytes
         np.copyto(power, one.values.astype(np.float32), where=one.valid & np.isnan(power))
     return power

@@ -1,4 +1,4 @@
-"""From several dates to one picture of a late summer: what each date saw at each pixel, and the median of what can be used.
+"""Composite of a late summer: what each date saw at each pixel, which dates count there, and the median of these.
 
 A date's condition at a pixel comes from its scene classification, its own spectrum and the terrain's shadow. Pure functions on
 arrays; a pixel's result depends on its surroundings within `HALO_PX` only, never on how the work was cut. Neighbours:
@@ -46,7 +46,7 @@ SCL_SNOW: Final = 11
 """Classes of the scene classification (Sentinel-2 L2A ATBD): nodata, saturated; cloud shadow; clouds and cirrus; snow, ice."""
 
 
-class Seen(IntEnum):
+class DateClass(IntEnum):
     """What one date saw at a pixel; a higher number is worth more."""
 
     NODATA = 0
@@ -58,7 +58,7 @@ class Seen(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrum:
-    """The bands that judge one date, reflectance x 10,000 without offset, 0 = nodata.
+    """Bands that one date is classified by, reflectance x 10,000 without offset, 0 = nodata.
 
     Attributes:
         blue: (H, W) uint16, B02.
@@ -149,11 +149,11 @@ def flag_date(scl: NDArray[np.uint8], spectrum: Spectrum) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class DateClasses:
     """What each of T dates saw.
 
     Attributes:
-        seen: (T, H, W) uint8 of `Seen`.
+        seen: (T, H, W) uint8 of `DateClass`.
         water: (T, H, W) bool, True where the date's own index said water (looked at where `seen` is CLEAR).
     """
 
@@ -161,7 +161,7 @@ class Judgement:
     water: NDArray[np.bool_]
 
 
-def classify_dates(flags: Sequence[NDArray[np.uint8]], inner: tuple[slice, slice]) -> Judgement:
+def classify_dates(flags: Sequence[NDArray[np.uint8]], inner: tuple[slice, slice]) -> DateClasses:
     """What each date saw, before terrain shadow.
 
     Rules, date by date: nodata where there are no data, grown by 100 m. Cloud where the classification says cloud, cirrus or
@@ -179,7 +179,7 @@ def classify_dates(flags: Sequence[NDArray[np.uint8]], inner: tuple[slice, slice
     seen = np.empty((len(flags), n_rows, n_cols), dtype=np.uint8)
     water = np.empty(seen.shape, dtype=bool)
     if not flags:
-        return Judgement(seen=seen, water=water)
+        return DateClasses(seen=seen, water=water)
     n_water = np.zeros(flags[0].shape, dtype=np.uint8)
     n_data = np.zeros(flags[0].shape, dtype=np.uint8)
     for date in flags:
@@ -189,7 +189,7 @@ def classify_dates(flags: Sequence[NDArray[np.uint8]], inner: tuple[slice, slice
     for index, date in enumerate(flags):
         seen[index] = _classify_date(date, lasting)[inner]
         water[index] = _has(date[inner], Flag.WATER)
-    return Judgement(seen=seen, water=water)
+    return DateClasses(seen=seen, water=water)
 
 
 def _has(flags: NDArray[np.uint8], flag: Flag) -> NDArray[np.bool_]:
@@ -197,14 +197,14 @@ def _has(flags: NDArray[np.uint8], flag: Flag) -> NDArray[np.bool_]:
 
 
 def _classify_date(flags: NDArray[np.uint8], lasting: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """One date's `Seen`, before terrain shadow."""
+    """One date's `DateClass`, before terrain shadow."""
     lake = _has(flags, Flag.WATER) & lasting
     cloud = _without_lakes(_has(flags, Flag.CLOUD), lake)
     shade = _without_lakes(_has(flags, Flag.SHADE), lake)
-    seen = np.full(flags.shape, int(Seen.CLEAR), dtype=np.uint8)
-    seen[_has(flags, Flag.SNOW)] = int(Seen.SNOW)
-    seen[grow(cloud, CLOUD_GROW_PX) | grow(shade, CLOUD_SHADOW_GROW_PX)] = int(Seen.CLOUD)
-    seen[grow(~_has(flags, Flag.DATA), EDGE_PX)] = int(Seen.NODATA)
+    seen = np.full(flags.shape, int(DateClass.CLEAR), dtype=np.uint8)
+    seen[_has(flags, Flag.SNOW)] = int(DateClass.SNOW)
+    seen[grow(cloud, CLOUD_GROW_PX) | grow(shade, CLOUD_SHADOW_GROW_PX)] = int(DateClass.CLOUD)
+    seen[grow(~_has(flags, Flag.DATA), EDGE_PX)] = int(DateClass.NODATA)
     return seen
 
 
@@ -232,7 +232,7 @@ def grow(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class PixelPlan:
     """Which dates count at each pixel, and what the stack says about it.
 
     Attributes:
@@ -248,7 +248,7 @@ class Verdict:
     dates: NDArray[np.uint16]
 
 
-def judge_pixels(judgement: Judgement, days: Sequence[int], *, best_only: bool = False) -> Verdict:
+def plan_pixels(classes: DateClasses, days: Sequence[int], *, best_only: bool = False) -> PixelPlan:
     """Which dates make the composite of each pixel, and its condition.
 
     The best kind that any date saw is used and nothing else: clear; if there is none snow or ice; if there is none terrain
@@ -256,14 +256,14 @@ def judge_pixels(judgement: Judgement, days: Sequence[int], *, best_only: bool =
     of snow (so a lake that was frozen once and open later is open); else SNOW_ICE if any was clear or snowy.
 
     Args:
-        judgement: Of T dates, terrain shadow included.
+        classes: Of T dates, terrain shadow included.
         days: Day of each date since 1970-01-01, ascending.
         best_only: Use a single date: of the best kind, the one nearest to the middle of all that kind's dates there, the
             earlier one in a tie; so that the `best` composite shows the same season as the median.
     """
-    seen = judgement.seen
-    clear, snow = seen == int(Seen.CLEAR), seen == int(Seen.SNOW)
-    shadow, cloud = seen == int(Seen.SHADOW), seen == int(Seen.CLOUD)
+    seen = classes.seen
+    clear, snow = seen == int(DateClass.CLEAR), seen == int(DateClass.SNOW)
+    shadow, cloud = seen == int(DateClass.SHADOW), seen == int(DateClass.CLOUD)
     n_clear, n_snow, n_shadow, n_cloud = (_count(mask) for mask in (clear, snow, shadow, cloud))
     used = np.where(n_clear > 0, clear, np.where(n_snow > 0, snow, shadow & (n_shadow > 0)))
     if best_only:
@@ -274,10 +274,10 @@ def judge_pixels(judgement: Judgement, days: Sequence[int], *, best_only: bool =
     condition[(n_snow > 0) | (n_clear > 0)] = int(Condition.SNOW_ICE)
     enough = np.maximum(1, -(-(n_clear.astype(np.int16) + n_snow) // round(1 / SNOW_SHARE)))
     condition[n_clear >= enough] = int(Condition.CLEAR)
-    wet = _count(judgement.water & used & (n_clear > 0))
+    wet = _count(classes.water & used & (n_clear > 0))
     counts = np.stack([_count(used & clear) if best_only else n_clear, wet, n_snow, n_shadow, n_cloud])
     assert len(counts) == len(COUNT_NAMES)
-    return Verdict(used=used, counts=counts, condition=condition, dates=_dates_used(used, days))
+    return PixelPlan(used=used, counts=counts, condition=condition, dates=_dates_used(used, days))
 
 
 def _count(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

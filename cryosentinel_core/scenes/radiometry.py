@@ -66,7 +66,7 @@ def remove_offset(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16
 
 
 @dataclass(frozen=True)
-class OffsetVerdict:
+class OffsetCheck:
     """What the pixels say about the +1000 offset.
 
     Attributes:
@@ -98,7 +98,7 @@ def floor_of_band(numbers: NDArray[np.uint16]) -> tuple[float, float]:
     return float(np.percentile(good, 0.1)), float((good == 1).mean())
 
 
-def judge_floors(floors: Mapping[str, tuple[float, float]]) -> OffsetVerdict:
+def judge_floors(floors: Mapping[str, tuple[float, float]]) -> OffsetCheck:
     """The verdict of `check_offset` on the floors of the bands in `JUDGED_BANDS`.
 
     Args:
@@ -108,20 +108,20 @@ def judge_floors(floors: Mapping[str, tuple[float, float]]) -> OffsetVerdict:
     judged = list(plain.values())
     words = ", ".join(f"{name} {floor:.0f}" for name, floor in plain.items())
     if any(math.isnan(floor) for floor in judged):
-        return OffsetVerdict(False, plain, "too few pixels to judge the offset")
+        return OffsetCheck(False, plain, "too few pixels to judge the offset")
     if min(judged) > _FLOOR_LOW and max(judged) < _FLOOR_HIGH and min(judged) < _FLOOR_TOUCHES:
-        return OffsetVerdict(True, plain, f"the floors lie near +1000, as if the offset were still in ({words})")
+        return OffsetCheck(True, plain, f"the floors lie near +1000, as if the offset were still in ({words})")
     clamped = floors["B03"][1]
     if clamped > _CLAMPED_SHARE:
-        return OffsetVerdict(
+        return OffsetCheck(
             True,
             plain,
             f"{clamped:.0%} of B03 lies at the lower limit, as if an offset that was not in had been taken off",
         )
-    return OffsetVerdict(False, plain, f"the floors do not look like a left-over offset ({words})")
+    return OffsetCheck(False, plain, f"the floors do not look like a left-over offset ({words})")
 
 
-def check_offset(s2: NDArray[np.uint16]) -> OffsetVerdict:
+def check_offset(s2: NDArray[np.uint16]) -> OffsetCheck:
     """Whether numbers that should be without offset look as if they still carried it, or had lost it twice.
 
     Nearly every scene holds something dark in the visible and something dark in the shortwave infrared (water, shade, snow,

@@ -227,8 +227,3 @@ def select_terrain(tile: Tile, scenes: Sequence[Scene], reach_m: float) -> Choic
     for scene in near:
         kept.setdefault(scene.id, scene)
     return Choice(scenes=tuple(kept.values()))
-
-
-def coverage(choices: Mapping[tuple[int, Tile], Choice]) -> float:
-    """Share of tiles and years that have at least one scene; 1 if there are no tiles."""
-    return sum(bool(choice.scenes) for choice in choices.values()) / len(choices) if choices else 1.0

@@ -19,10 +19,11 @@ from cryosentinel_core.ground.season import OCTOBER, Season
 from cryosentinel_core.io.catalogs.scenes_lock import Lock, reference_of
 from cryosentinel_core.io.catalogs.search import Patience, products_in, search_items
 from cryosentinel_core.reporter import Reporter
+from cryosentinel_core.scenes.collections import Candidate, CollectionChoice, candidates_of, choose_collection
 from cryosentinel_core.scenes.items import scene_of_item, with_absolute_hrefs
 from cryosentinel_core.scenes.providers import DEFAULT_CATALOGS
 from cryosentinel_core.scenes.scene import Role, Scene
-from cryosentinel_core.scenes.selection import RADAR_DAYS, Choice, SelectionRules, coverage, select_optical
+from cryosentinel_core.scenes.selection import RADAR_DAYS, SelectionRules
 from cryosentinel_core.settings.fetch import FetchSettings
 
 
@@ -89,85 +90,42 @@ def _interval(settings: FetchSettings, year: int, *, days: int = 0) -> str:
 
 def choose_optical(
     search: Search, region: BaseGeometry, todo: Mapping[int, tuple[Tile, ...]], known: Sequence[Lock]
-) -> tuple[dict[tuple[int, Tile], Choice], dict[str, dict[str, Any]], str | None]:
-    """Choices per year and tile from one collection for all: the one with most tiles and years covered, then by preference.
+) -> tuple[CollectionChoice, dict[str, dict[str, Any]]]:
+    """Scenes per year and tile from one collection for all, and their items.
 
-    A collection that an earlier fetch of this area used is kept, so that years stay comparable, unless mixing is allowed.
+    The next catalogue is asked where one does not answer or has gaps.
+
+    Raises:
+        CatalogError: If none answers.
     """
     settings, rules = search.settings, _rules(search.settings)
-    kept = next((lock.product for lock in known), None)
-    candidates: list[tuple[float, float, str, dict[tuple[int, Tile], Choice]]] = []
+    wanted = [(year, tile) for year, tiles in todo.items() for tile in tiles]
+    candidates: list[Candidate] = []
     raw: dict[str, dict[str, Any]] = {}
     failures: list[CryosentinelError] = []
     for reference in catalogs_of(settings, "optical"):
-        products = {one.collection: one for one in products_in(reference, "optical")}
+        products = products_in(reference, "optical")
+        names = tuple({one.collection: None for one in products})
         try:
             scenes = []
             for year in todo:
-                found, items = _find(search, reference, "optical", tuple(products), region, _interval(settings, year))
+                found, items = _find(search, reference, "optical", names, region, _interval(settings, year))
                 scenes += found
                 raw |= items
         except CatalogError as error:
             failures.append(error)
             search.warn(f"optical catalogue {reference}: {error.message}")
             continue
-        by_product: dict[str, list[Scene]] = {}
-        for scene in scenes:
-            by_product.setdefault(scene.product, []).append(scene)
-        for product in sorted(by_product, key=_preference_of(reference)):
-            choices = {
-                (year, tile): select_optical(tile, by_product[product], year, rules)
-                for year, tiles in todo.items()
-                for tile in tiles
-            }
-            thin = {key: choice if len(choice.scenes) >= 3 else Choice() for key, choice in choices.items()}
-            candidates.append((coverage(choices), coverage(thin), product, choices))
-        if any(cover == 1.0 for cover, *_ in candidates):
+        candidates += candidates_of(scenes, wanted, rules, [one.name for one in products])
+        if any(one.coverage == 1.0 for one in candidates):
             break
-    if not candidates:
-        if failures:
-            raise failures[0]
-        return {(year, tile): Choice() for year, tiles in todo.items() for tile in tiles}, raw, None
-    return _best_collection(search, candidates, kept), raw, _name_of_best(search, candidates, kept)
-
-
-def _preference_of(reference: str) -> Any:
-    order = [product.name for product in products_in(reference, "optical")]
-    return lambda name: (order.index(name) if name in order else len(order), name)
-
-
-def _ranked(
-    search: Search, candidates: list[tuple[float, float, str, dict[tuple[int, Tile], Choice]]], kept: str | None
-) -> list[tuple[float, float, str, dict[tuple[int, Tile], Choice]]]:
-    ranked = sorted(candidates, key=lambda one: (-one[0], -one[1]))
-    if kept is not None and not search.settings.allow_mixed:
-        same = [one for one in ranked if one[2] == kept]
-        return same or ranked
-    return ranked
-
-
-def _name_of_best(
-    search: Search, candidates: list[tuple[float, float, str, dict[tuple[int, Tile], Choice]]], kept: str | None
-) -> str:
-    return _ranked(search, candidates, kept)[0][2]
-
-
-def _best_collection(
-    search: Search, candidates: list[tuple[float, float, str, dict[tuple[int, Tile], Choice]]], kept: str | None
-) -> dict[tuple[int, Tile], Choice]:
-    ranked = _ranked(search, candidates, kept)
-    best = dict(ranked[0][3])
-    if kept is not None and ranked[0][2] != kept:
-        search.warn(
-            f"earlier years came from {kept}, which has nothing here; {ranked[0][2]} is used: years may not compare"
-        )
-    if search.settings.allow_mixed:
-        for _, _, product, choices in ranked[1:]:
-            for key, choice in choices.items():
-                if not best[key].scenes and choice.scenes:
-                    best[key] = choice
-                    search.warn(f"{key[0]}: tile {key[1].name} comes from {product}, others from {ranked[0][2]}")
-    return best
+    if not candidates and failures:
+        raise failures[0]
+    kept = next((lock.product for lock in known), None)
+    choice = choose_collection(candidates, wanted, kept=kept, allow_mixed=settings.allow_mixed)
+    for message in choice.warnings:
+        search.warn(message)
+    return choice, raw
 
 
 def find_terrain(

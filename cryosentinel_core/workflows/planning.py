@@ -133,19 +133,18 @@ def _search_years(
     tiles = sorted({tile for lacking in todo.values() for tile in lacking})
     region = shapely.union_all([outline_of_tile(tile) for tile in tiles])
     known = [lock for lock in [*locks.values(), *others] if lock.product]
-    choices, raw, product = choose_optical(search, region, todo, known)
+    optical, raw = choose_optical(search, region, todo, known)
     has_terrain = any(roles.get("terrain") for lock in locks.values() for roles in lock.tiles.values())
     terrain, raw_terrain = find_terrain(search, region, may_lack=has_terrain)
     radar, raw_radar = find_radar(search, region, todo) if settings.radar != "none" else ({}, {})
     for year, lacking in todo.items():
         lock = locks.get(year)
         if lock is None:
-            lock = locks[year] = Lock(year=year, selection={**selection_of(settings), "product": product})
+            lock = locks[year] = Lock(year=year, selection={**selection_of(settings), "product": optical.product})
         frozen = _frozen_tiles(settings, year)
         for tile in lacking:
             lock.tiles[tile], lock.notes[tile] = {}, {}
-            choice = choices[year, tile]
-            _enter(lock, tile, "optical", choice, raw)
+            _enter(lock, tile, "optical", optical.choices[year, tile], raw)
             _enter(lock, tile, "terrain", select_terrain(tile, terrain, TERRAIN_REACH_M), raw_terrain)
             if tile in frozen:
                 lock.tiles[tile]["optical"] = tuple(key for key in frozen[tile]["optical"] if key in raw)

@@ -11,16 +11,16 @@ from cryosentinel_core.scenes.composite import (
     CLOUD_GROW_PX,
     EDGE_PX,
     HALO_PX,
-    Judgement,
-    Seen,
+    DateClass,
+    DateClasses,
     Spectrum,
     classify_dates,
     flag_date,
     grow,
     is_snow_like,
     is_water_like,
-    judge_pixels,
     median_of_dates,
+    plan_pixels,
     sort_planes,
 )
 from cryosentinel_core.stack.stack import COUNT_NAMES, Condition
@@ -60,7 +60,7 @@ def lake_scene(scl_of_lake: int, *, surface: str = "milky water") -> tuple[np.nd
     return ground, scl
 
 
-def everything(flags: Sequence[np.ndarray]) -> Judgement:
+def everything(flags: Sequence[np.ndarray]) -> DateClasses:
     return classify_dates(flags, (slice(0, flags[0].shape[0]), slice(0, flags[0].shape[1])))
 
 
@@ -74,12 +74,12 @@ def test_spectra(name: str) -> None:
 def test_lake_called_cloud_or_shadow_is_given_back_with_its_rim(called: int, surface: str) -> None:
     flags = [scene(*lake_scene(6, surface=surface)), scene(*lake_scene(called, surface=surface))]
     judged = everything(flags)
-    assert (judged.seen == Seen.CLEAR).all()
+    assert (judged.seen == DateClass.CLEAR).all()
     assert judged.water[1, 25:35, 25:35].all()
 
 
 def test_lake_called_cloud_on_every_date_is_given_back() -> None:
-    assert (everything([scene(*lake_scene(9))] * 3).seen == Seen.CLEAR).all()
+    assert (everything([scene(*lake_scene(9))] * 3).seen == DateClass.CLEAR).all()
 
 
 def test_real_cloud_over_a_lake_stays_cloud() -> None:
@@ -87,8 +87,8 @@ def test_real_cloud_over_a_lake_stays_cloud() -> None:
     cloudy[20:40, 20:40] = "cloud"
     scl[20:40, 20:40] = 9
     judged = everything([scene(*lake_scene(6)), scene(cloudy, scl)])
-    assert (judged.seen[1, 20:40, 20:40] == Seen.CLOUD).all()
-    assert (judged.seen[0] == Seen.CLEAR).all()
+    assert (judged.seen[1, 20:40, 20:40] == DateClass.CLOUD).all()
+    assert (judged.seen[0] == DateClass.CLEAR).all()
 
 
 def test_dark_ground_under_a_single_cloud_shadow_stays_shadow() -> None:
@@ -96,11 +96,11 @@ def test_dark_ground_under_a_single_cloud_shadow_stays_shadow() -> None:
     clear = scene(land, np.full((SIDE, SIDE), 5))
     shaded, scl = lake_scene(3, surface="clear water")
     judged = everything([clear, clear, scene(shaded, scl)])
-    assert (judged.seen[2, 24:36, 24:36] == Seen.CLOUD).all()
+    assert (judged.seen[2, 24:36, 24:36] == DateClass.CLOUD).all()
 
 
 def test_one_date_proves_no_lake() -> None:
-    assert (everything([scene(*lake_scene(9))]).seen[0, 25:35, 25:35] == Seen.CLOUD).all()
+    assert (everything([scene(*lake_scene(9))]).seen[0, 25:35, 25:35] == DateClass.CLOUD).all()
 
 
 def test_clouds_and_edges_grow() -> None:
@@ -109,17 +109,17 @@ def test_clouds_and_edges_grow() -> None:
     scl[30, 30] = 9
     scl[:, 0] = 0
     seen = everything([scene(ground, scl)]).seen[0]
-    assert (seen == Seen.CLOUD).sum() == (2 * CLOUD_GROW_PX + 1) ** 2
-    assert (seen == Seen.NODATA).sum() == SIDE * (EDGE_PX + 1)
+    assert (seen == DateClass.CLOUD).sum() == (2 * CLOUD_GROW_PX + 1) ** 2
+    assert (seen == DateClass.NODATA).sum() == SIDE * (EDGE_PX + 1)
 
 
 def test_snow_called_clear_and_water_called_snow() -> None:
     ground, scl = lake_scene(11)
     ground[:10] = "snow"
     seen = everything([scene(ground, scl)]).seen[0]
-    assert (seen[:10] == Seen.SNOW).all()
-    assert (seen[25:35, 25:35] == Seen.CLEAR).all()
-    assert (seen[24, 24:36] == Seen.SNOW).all()
+    assert (seen[:10] == DateClass.SNOW).all()
+    assert (seen[25:35, 25:35] == DateClass.CLEAR).all()
+    assert (seen[24, 24:36] == DateClass.SNOW).all()
 
 
 def random_flags(rng: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
@@ -149,17 +149,23 @@ def test_classification_does_not_depend_on_the_cutting(seed: int, row: int, col:
 
 
 def judge(
-    *dates: Seen, days: Sequence[int] | None = None, best_only: bool = False
+    *dates: DateClass, days: Sequence[int] | None = None, best_only: bool = False
 ) -> tuple[np.ndarray, Condition, np.ndarray, np.ndarray]:
     seen = np.array([[[date]] for date in dates], dtype=np.uint8)
-    verdict = judge_pixels(
-        Judgement(seen=seen, water=np.ones(seen.shape, bool)), days or [100 + 10 * i for i in range(len(dates))],
+    verdict = plan_pixels(
+        DateClasses(seen=seen, water=np.ones(seen.shape, bool)), days or [100 + 10 * i for i in range(len(dates))],
         best_only=best_only,
     )  # fmt: skip
     return verdict.used[:, 0, 0], Condition(verdict.condition[0, 0]), verdict.counts[:, 0, 0], verdict.dates[:, 0, 0]
 
 
-CLEAR, SNOW, SHADOW, CLOUD, NODATA = Seen.CLEAR, Seen.SNOW, Seen.SHADOW, Seen.CLOUD, Seen.NODATA
+CLEAR, SNOW, SHADOW, CLOUD, NODATA = (
+    DateClass.CLEAR,
+    DateClass.SNOW,
+    DateClass.SHADOW,
+    DateClass.CLOUD,
+    DateClass.NODATA,
+)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +181,7 @@ CLEAR, SNOW, SHADOW, CLOUD, NODATA = Seen.CLEAR, Seen.SNOW, Seen.SHADOW, Seen.CL
         ((NODATA, NODATA), [0, 0], Condition.NODATA),
     ],
 )
-def test_which_dates_count(dates: tuple[Seen, ...], used: list[int], condition: Condition) -> None:
+def test_which_dates_count(dates: tuple[DateClass, ...], used: list[int], condition: Condition) -> None:
     got_used, got_condition, counts, _ = judge(*dates)
     assert got_used.tolist() == [bool(one) for one in used]
     assert got_condition is condition

@@ -48,6 +48,7 @@ class RasterFormat:
         overview: Resampling of overviews: `NEAREST` for classes, `AVERAGE` for measures.
         scale: Stored number times this is the value.
         colours: Number -> (red, green, blue, alpha) for classes.
+        is_gradual: Neighbours differ little, so that their differences are what is packed.
         block_px: Side of a stored block.
     """
 
@@ -58,6 +59,7 @@ class RasterFormat:
     overview: str = "NEAREST"
     scale: float = 1.0
     colours: Mapping[int, tuple[int, int, int, int]] | None = None
+    is_gradual: bool = True
     block_px: int = BLOCK_PX
 
 
@@ -159,11 +161,12 @@ def strips_of(grid: Grid, rows: int = STRIP_PX) -> Iterator[Grid]:
 
 
 def _cog_options(form: RasterFormat, dtype: str) -> dict[str, Any]:
+    predictor = "FLOATING_POINT" if np.issubdtype(np.dtype(dtype), np.floating) else "STANDARD"
     return {
         "driver": "COG",
         "compress": "ZSTD",  # against deflate half the time to write, two thirds to read, and a tenth less of real reflectances
         "level": 1,
-        "predictor": "FLOATING_POINT" if np.issubdtype(np.dtype(dtype), np.floating) else "STANDARD",
+        "predictor": predictor if form.is_gradual else "NO",
         "blocksize": form.block_px,
         "overview_resampling": form.overview,
         "num_threads": "1",

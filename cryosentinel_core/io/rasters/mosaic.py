@@ -62,6 +62,7 @@ WATER_LAYER: Final = RasterFormat(
         WATER_SHADOW: (90, 90, 90, 255),
         WATER_UNOBSERVED: (230, 160, 0, 255),
     },
+    is_gradual=False,
     block_px=MOSAIC_BLOCK_PX,
 )
 
