@@ -28,6 +28,8 @@ OPTICAL_RANGE: Final = (-2_000.0, 65_535.0)
 HEIGHT_RANGE_M: Final = (-500.0, 9_000.0)
 """Heights of dry ground: the Dead Sea's shore to Mount Everest."""
 
+_INT16_TOP: Final = 32_768.0
+
 _REFLECTANCE_TOP: Final = 3.0
 """Largest number of reflectances as such: glint and snow pass 1, nothing passes this."""
 
@@ -127,8 +129,9 @@ def _settle_radar(radar: Array, name: str) -> tuple[Array, list[ChipNote]]:
 
 
 def _settle_elevation(elevation: Array, name: str) -> tuple[Array, list[ChipNote]]:
-    """Heights in metres; the published nodata, 32,000 and more to either side of 0, needs no note."""
-    elevation = np.where(np.abs(elevation) < DEM_LIMIT_M, elevation, np.float32(np.nan))
+    """Heights in metres; the published nodata, what int16 holds from 32,000 to either side of 0, needs no note."""
+    size = np.abs(elevation)
+    elevation = np.where((size >= DEM_LIMIT_M) & (size <= _INT16_TOP), np.float32(np.nan), elevation)
     settled, notes = _drop_fill(elevation, HEIGHT_RANGE_M, "elevation", "m", name)
     good = np.isfinite(settled)
     if good.any() and not settled[good].any():

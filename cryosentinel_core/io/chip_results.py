@@ -34,36 +34,36 @@ from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
 _NOWHERE: Final = (None, Affine(PIXEL_M, 0.0, 0.0, 0.0, -PIXEL_M, 0.0))
 """Metres from the upper left corner, in no coordinate reference system."""
 
+_SOURCE: Final = "source.json"
+"""Says which source the results beside it are of."""
+
 _PARTS: Final = "_parts"
 """Folder of records: no safe name begins so."""
 
 
-def claim_folder(workspace: Workspace, source: Path, model: str) -> Path:
-    """Folder of the results of a source by a model; another source of the same name gets a folder of its own.
+def open_results(workspace: Workspace, source: Path, model: str, *, with_spread: bool) -> ChipResults:
+    """The results of a source by a model; another source of the same name gets a folder of its own.
 
     Args:
-        workspace: That it lies in.
+        workspace: That they lie in.
         source: File or folder of chips.
         model: Name of the segmenter.
+        with_spread: See `ChipResults`.
 
     Raises:
-        InputError: If it would be the folder that was given.
-        OutputWrite: If the disk refuses.
+        InputError: If they would lie in the folder that was given.
     """
     whole = source.resolve()
     plain = safe_name(whole.stem if whole.is_file() else whole.name, "chips")
     own = f"{plain}-{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
     for name in (plain, own):
-        record = workspace.chip_results(name, model).parent / "source.json"
-        held = read_json(record)
-        if held is None:
-            write_json(record, {"path": str(whole)})
-        elif not isinstance(held, dict) or held.get("path") != str(whole):
-            continue
         folder = workspace.chip_results(name, model)
+        held = read_json(folder.parent / _SOURCE)
+        if held is not None and held != {"path": str(whole)}:
+            continue
         if folder.resolve() == whole:
             raise InputError(f"the results would lie among the chips, in {source}", "give another --workspace")
-        return folder
+        return ChipResults(folder=folder, source=whole, with_spread=with_spread)
     raise InputError(f"{workspace.root / 'chip-results' / own} holds the results of another source", "move it away")
 
 
@@ -91,10 +91,12 @@ class ChipResults:
 
     Attributes:
         folder: Where they lie.
+        source: File or folder that the chips lie in, resolved.
         with_spread: True if a raster of the spread and the area band belong to them.
     """
 
     folder: Path
+    source: Path
     with_spread: bool
 
     def raster(self, name: str, kind: str) -> Path:
@@ -119,6 +121,8 @@ class ChipResults:
         Raises:
             OutputWrite: If the disk refuses.
         """
+        if not (self.folder.parent / _SOURCE).exists():
+            write_json(self.folder.parent / _SOURCE, {"path": str(self.source)})
         self.record(name).unlink(missing_ok=True)
         where = _NOWHERE if place is None else (place.crs, place.transform)
         for kind, array in answer.layers().items():

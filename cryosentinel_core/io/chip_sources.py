@@ -45,7 +45,12 @@ def open_chips(selection: ChipSelection) -> ChipSource:
         )
     if selection.regions or selection.years:
         raise InputError(f"the chips in {path} are GeoTIFFs, which say no region and no year", "leave both out")
-    return GeoTiffs(path, tuple(files), selection.n_chips)
+    chips = tuple(islice((file for file in files if not is_own_raster(file)), selection.n_chips))
+    if not chips:
+        raise InputError(
+            f"no chip in {path}: all its GeoTIFFs are results of cryosentinel", "give the folder of the chips"
+        )
+    return GeoTiffs(path, chips)
 
 
 def _find_geotiffs(folder: Path) -> Iterator[Path]:
@@ -58,29 +63,25 @@ def _find_geotiffs(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class GeoTiffs:
-    """Chips as files of 15 bands. Our own results among them, known by their tags, are passed over.
+    """Chips as files of 15 bands; our own results, known by their tags, are none of them.
 
     Attributes:
         path: As given.
         files: In order of their paths.
-        limit: At most so many chips, the first; None for all.
     """
 
     path: Path
     files: tuple[Path, ...]
-    limit: int | None
 
     @property
     def words(self) -> str:
         """See `ChipSource`."""
-        n_own = sum(is_own_raster(path) for path in self.files)
-        own = f" ({n_own} of them results of cryosentinel)" if n_own else ""
-        return f"{len(self.files)} files in {self.path}{own}"
+        return f"{len(self.files)} files in {self.path}"
 
     @property
     def n_chips(self) -> int:
         """See `ChipSource`."""
-        return len(self.files) if self.limit is None else min(len(self.files), self.limit)
+        return len(self.files)
 
     def describe(self) -> dict[str, Any]:
         """See `ChipSource`."""
@@ -88,7 +89,7 @@ class GeoTiffs:
 
     def read(self, on_error: OnError) -> Generator[Chip, None, None]:
         """See `ChipSource`."""
-        for path in islice((path for path in self.files if not is_own_raster(path)), self.limit):
+        for path in self.files:
             name = self._name(path)
             try:
                 chip = read_chip(path, name)

@@ -22,7 +22,7 @@ from cryosentinel_core.engine.model_loading import build_segmenter, plain_of
 from cryosentinel_core.engine.precision import SAMPLE_WINDOWS, settle_precision
 from cryosentinel_core.engine.prefetch import ahead
 from cryosentinel_core.errors import CryosentinelError, InputError
-from cryosentinel_core.io.chip_results import ChipResults, NameList, claim_folder
+from cryosentinel_core.io.chip_results import ChipResults, NameList, open_results
 from cryosentinel_core.io.chip_sources import open_chips
 from cryosentinel_core.io.workspace import Workspace, remove_leftovers
 from cryosentinel_core.lakes.area_band import BAND_REACH_PX
@@ -54,9 +54,8 @@ def predict_chips(
     # Before weights are looked for, and downloaded.
     source = open_chips(selection)
     segmenter = build_segmenter(settings)
-    folder = claim_folder(workspace, selection.path, segmenter.name)
-    remove_leftovers(folder)
-    results = ChipResults(folder=folder, with_spread=has_spread(segmenter))
+    results = open_results(workspace, selection.path, segmenter.name, with_spread=has_spread(segmenter))
+    remove_leftovers(results.folder)
 
     @cache
     def first_chips() -> list[Chip]:
@@ -76,10 +75,8 @@ def predict_chips(
         segmenter.prepare_for(source.n_chips)
     run = _Run(results, segmenter, settings, reporter, source)
     run.map_all()
-    if not run.found and run.failed:
-        raise InputError(f"none of the {source.words} is a chip", next(iter(run.failed.values())))
     if not run.found:
-        raise InputError(f"none of the {source.words} is a chip", "give a folder that holds chips")
+        raise InputError(f"none of the {source.words} is a chip", next(iter(run.failed.values()), "it is empty"))
     return run.finish()
 
 

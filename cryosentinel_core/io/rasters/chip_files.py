@@ -44,7 +44,8 @@ def _opened(path: Path) -> Iterator[Any]:
             with rasterio.open(path, driver="GTiff") as raster:
                 yield raster
     except (RasterioError, RasterioIOError) as error:
-        raise RasterError(f"cannot read {path}: {error}", "is it a GeoTIFF, and whole?") from error
+        # rasterio says no more than "read failed" and keeps GDAL's words in the cause.
+        raise RasterError(f"cannot read {path}: {error.__cause__ or error}", "is it a GeoTIFF, and whole?") from error
 
 
 def is_own_raster(path: Path) -> bool:

@@ -1,0 +1,287 @@
+"""Chip GeoTIFFs as people have them: nodata, units, pixels, bands, names, folders; put right with a warning, or refused in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+from click.testing import CliRunner
+from made_chips import EPSG, LEFT, TOP, lake_chip, make_dataset, read, results, run
+from rasterio import Affine
+
+from cryosentinel_cli.main import cli
+from cryosentinel_core.chips.band_order import CHIP_BAND_NAMES
+from cryosentinel_core.errors import InputError
+
+CORNER = (slice(0, 60), slice(60, 130))
+"""Land and a part of the lake."""
+
+UPRIGHT = Affine(10, 0, LEFT, 0, -10, TOP)
+CHIP = lake_chip(0)
+NUMBERS = np.concatenate([CHIP.s2.astype(np.float32), CHIP.s1, CHIP.dem.astype(np.float32)])
+"""A good chip's 15 bands; a patch of shaded rock in the corner would be water if radar were dark there."""
+
+NUMBERS[:12, 10:30, 70:90] = np.array([300, 280, 260, 230, 225, 215, 210, 205, 200, 200, 300, 250])[:, None, None]
+
+
+def changed(bands: slice, value: float, where: tuple[slice, slice] = CORNER) -> np.ndarray:
+    data = NUMBERS.copy()
+    data[bands, where[0], where[1]] = value
+    return data
+
+
+def write(path: Path, data: np.ndarray, **how: Any) -> Path:
+    """A GeoTIFF of some numbers; `descriptions`, `scales` and `offsets` go into it, the rest is rasterio's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inside = {name: how.pop(name) for name in ("descriptions", "scales", "offsets") if name in how}
+    size = {"count": data.shape[0], "height": data.shape[1], "width": data.shape[2], "dtype": data.dtype}
+    profile = {"crs": f"EPSG:{EPSG}", "transform": UPRIGHT, **size, **how}
+    with rasterio.open(path, "w", driver="GTiff", **profile) as raster:
+        raster.write(data)
+        for name, value in inside.items():
+            setattr(raster, name, value)
+    return path
+
+
+def command(root: Path, source: Path) -> tuple[int, dict[str, Any], str]:
+    """Exit code, summary and everything that a person sees."""
+    arguments = ["predict", "--model", "water-index", "-w", str(root), "--chips", str(source), "--json"]
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False, catch_exceptions=False)
+    return result.return_value, json.loads(result.stdout), result.stderr
+
+
+def logits_of(root: Path, data: np.ndarray, **how: Any) -> tuple[np.ndarray, list[str]]:
+    """Logits of a chip, and the warnings."""
+    code, summary, said = command(root, write(root / "in" / "chip.tif", data, **how))
+    assert code == 0, said
+    return read(root, "chip", "logit"), summary["warnings"]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """Logits of the good chip."""
+    logit, warnings = logits_of(tmp_path_factory.mktemp("good"), NUMBERS)
+    assert warnings == []
+    return logit
+
+
+SENSORS: dict[str, tuple[slice, slice, float]] = {
+    "radar": (slice(12, 14), slice(12, 14), np.nan),
+    "VH": (slice(13, 14), slice(13, 14), np.nan),
+    "elevation": (slice(14, 15), slice(14, 15), -32_768),
+    "optical": (slice(0, 12), slice(0, 12), 0),
+    "B08": (slice(7, 8), slice(0, 12), 0),
+}
+"""Bands that hold nodata, bands that then hold the published chips' nodata, and its number."""
+
+
+def test_nodata_of_the_file(tmp_path: Path) -> None:
+    """The file's number in any band is as good as the published nodata; untagged it is found too, and told."""
+    for name, (bands, published_bands, published) in SENSORS.items():
+        write(tmp_path / "in" / name / "published.tif", changed(published_bands, published))
+        write(tmp_path / "in" / name / "tagged.tif", changed(bands, -9999), nodata=-9999)
+        write(tmp_path / "in" / name / "untagged.tif", changed(bands, -9999))
+    code, summary, said = command(tmp_path, tmp_path / "in")
+    assert code == 0, said
+    for name in SENSORS:
+        wanted = read(tmp_path, f"{name}/published", "logit")
+        for kind in ("tagged", "untagged"):
+            np.testing.assert_array_equal(read(tmp_path, f"{name}/{kind}", "logit"), wanted, err_msg=f"{name} {kind}")
+    told = "\n".join(summary["warnings"])
+    assert told.count("was taken as no data") == 3
+    for name in SENSORS:
+        assert f"{name}/untagged (4200 px)" in told
+    assert "/tagged" not in told
+
+
+def test_a_mask_in_the_file(tmp_path: Path) -> None:
+    wanted, _ = logits_of(tmp_path / "zero", changed(slice(0, 12), 0))
+    path = write(tmp_path / "in" / "chip.tif", NUMBERS)
+    mask = np.full((224, 224), 255, dtype=np.uint8)
+    mask[CORNER] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as raster:
+        raster.write_mask(mask)
+    assert command(tmp_path / "w", path)[0] == 0
+    np.testing.assert_array_equal(read(tmp_path / "w", "chip", "logit"), wanted)
+
+
+def test_radar_of_zeros_is_no_radar(tmp_path: Path) -> None:
+    wanted, _ = logits_of(tmp_path / "none", changed(slice(12, 14), np.nan, (slice(None), slice(None))))
+    logit, (warning,) = logits_of(tmp_path / "zero", changed(slice(12, 14), 0, (slice(None), slice(None))))
+    np.testing.assert_array_equal(logit, wanted)
+    assert warning.startswith("radar of exactly 0 was taken as no data: chip (50176 px)")
+    lakes = geopandas.read_parquet(results(tmp_path / "zero") / "lakes.parquet")
+    assert lakes.radar_used.tolist() == [False]
+
+
+def test_radar_in_linear_power(tmp_path: Path, good: np.ndarray) -> None:
+    data = NUMBERS.copy()
+    data[12:14] = 10 ** (data[12:14] / 10)
+    logit, (warning,) = logits_of(tmp_path, data)
+    np.testing.assert_allclose(logit, good, atol=1)
+    assert "linear power and was turned into dB" in warning
+
+
+def test_reflectance_as_such(tmp_path: Path, good: np.ndarray) -> None:
+    data = NUMBERS.copy()
+    data[:12] /= 10_000
+    logit, (warning,) = logits_of(tmp_path, data)
+    np.testing.assert_array_equal(logit, good)
+    assert "multiplied by 10,000" in warning
+
+
+def test_scale_and_offset_of_the_file(tmp_path: Path, good: np.ndarray) -> None:
+    """Numbers of a newer baseline, whose file says how they become reflectance."""
+    data = NUMBERS.copy()
+    data[:12] += 1000
+    how = {"scales": [1e-4] * 12 + [1.0] * 3, "offsets": [-0.1] * 12 + [0.0] * 3}
+    logit, _ = logits_of(tmp_path, data, **how)
+    np.testing.assert_array_equal(logit, good)
+
+
+def test_bands_in_another_order(tmp_path: Path, good: np.ndarray) -> None:
+    order = [14, *range(11, -1, -1), 13, 12]
+    names = [f"{CHIP_BAND_NAMES[band]} (chip)" for band in order]
+    logit, (warning,) = logits_of(tmp_path, NUMBERS[order], descriptions=names)
+    np.testing.assert_array_equal(logit, good)
+    assert "taken by their descriptions" in warning
+
+
+def refused() -> dict[str, tuple[np.ndarray, dict[str, Any], str]]:
+    """Name -> numbers and header of a chip that cannot be used, and words that say why."""
+    height, counts, per_cent = NUMBERS.copy(), NUMBERS.copy(), NUMBERS.copy()
+    height[14] = 100 * NUMBERS[14] + np.arange(224)
+    counts[12:14] = 20 + NUMBERS[12:14] ** 2
+    per_cent[:12] /= 100
+    mercator = {"crs": "EPSG:3857", "transform": Affine(10, 0, 8.5e6, 0, -10, 5.3e6)}
+    degrees = {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 77, 0, -1e-4, 43)}
+    return {
+        "centimetres": (height, {}, "runs from 3.5e+05 to 3.5022e+05 (median 3.5011e+05), wanted m; write heights"),
+        "counts": (counts, {}, "radar of counts.tif runs from"),
+        "per_cent": (per_cent, {}, "8-bit or per cent? Wanted reflectance x 10,000; write"),
+        "coarse": (
+            NUMBERS,
+            {"transform": Affine(20, 0, LEFT, 0, -20, TOP)},
+            "pixels of 20.01 x 20.01 m on the ground, wanted 10",
+        ),
+        "south_up": (NUMBERS, {"transform": Affine(10, 0, LEFT, 0, 10, TOP)}, "turned or mirrored"),
+        "mercator": (NUMBERS, mercator, "pixels of 7."),
+        "degrees": (NUMBERS, degrees, "lies in degrees"),
+        "one_band": (
+            NUMBERS,
+            {"descriptions": ["B12", *[None] * 14]},
+            "described as 'B12', wanted B01; write the bands",
+        ),
+    }
+
+
+def test_what_is_refused_says_why(tmp_path: Path) -> None:
+    """Beside a good one such chips are skipped, and the run is done in part; alone, the error says what to do."""
+    source = tmp_path / "in"
+    for name, (data, how, _) in refused().items():
+        write(source / f"{name}.tif", data, **how)
+    write(source / "good.tif", NUMBERS)
+    code, summary, said = command(tmp_path / "w", source)
+    assert code == 3
+    assert list(summary["water_share"]) == ["good"]
+    assert sorted(summary["failed"]) == sorted(f"{name}.tif" for name in refused())
+    for name, (_, _, words) in refused().items():
+        why = summary["failed"][f"{name}.tif"]
+        assert words in why
+        assert f"{name}.tif skipped: {why}" in said
+    with pytest.raises(InputError, match="none of the 1 files") as found:
+        run(tmp_path / "alone", source / "coarse.tif")
+    assert found.value.hint == summary["failed"]["coarse.tif"]
+
+
+def test_huge_blocks_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    size = {"width": 224, "height": 224, "count": 15, "dtype": "float32", "crs": f"EPSG:{EPSG}", "transform": UPRIGHT}
+    blocks = {"tiled": True, "blockxsize": 16_384, "blockysize": 16_384, "SPARSE_OK": True, "compress": "deflate"}
+    path = tmp_path / "chip.tif"
+    with rasterio.open(path, "w", driver="GTiff", **size, **blocks):
+        pass
+    assert path.stat().st_size < 10_000
+    with pytest.raises(InputError) as found:
+        run(tmp_path / "w", path)
+    assert "blocks of 16384 x 16384" in found.value.hint
+
+
+def test_endings_folders_and_names(tmp_path: Path) -> None:
+    """Every file is found and told apart; what each result is of stands in the summary, the record, the tags and the table."""
+    source = tmp_path / "in"
+    names = ["a.TIF", "b.Tiff", "north/a.tif", "north/far away/a.tiff"]
+    for name in names:
+        write(source / name, NUMBERS)
+    write(source / ".hidden" / "a.tif", NUMBERS)
+    (source / "notes.txt").write_text("none")
+    code, summary, said = command(tmp_path / "w", source)
+    assert code == 0, said
+    wanted = {"a": "a.TIF", "b": "b.Tiff", "north/a": "north/a.tif", "north/far_away/a": "north/far away/a.tiff"}
+    assert summary["sources"] == wanted
+    assert list(summary["water_share"]) == list(wanted)
+    folder = results(tmp_path / "w")
+    assert json.loads((folder / "run.json").read_text())["sources"] == wanted
+    assert sorted(geopandas.read_parquet(folder / "lakes.parquet").aoi) == sorted(wanted)
+    with rasterio.open(folder / "north" / "far_away" / "a_water.tif") as raster:
+        assert json.loads(raster.tags()["CRYOSENTINEL_INPUTS"])["source"] == "north/far away/a.tiff"
+
+
+def test_a_file_in_no_place_brings_our_words_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Also where every warning of a library is an error, as in these tests."""
+    source = tmp_path / "in"
+    write(source / "good.tif", NUMBERS)
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        write(source / "nowhere.tif", NUMBERS, crs=None, transform=None)
+    (source / "half.tif").write_bytes((source / "good.tif").read_bytes()[:200_000])
+    summary = run(tmp_path / "w", source)
+    assert sorted(summary.failed) == ["half.tif", "nowhere.tif"]
+    assert "no coordinate reference system" in summary.failed["nowhere.tif"]
+    assert "See previous exception" not in summary.failed["half.tif"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_results_never_lie_among_the_chips_and_are_never_read_as_chips(tmp_path: Path) -> None:
+    """The folder is called `chips` and lies in the workspace: it stays as it was, and so does the second run."""
+    write(tmp_path / "chips" / "a.tif", NUMBERS)
+    for n_reused in (0, 1):
+        code, summary, said = command(tmp_path, tmp_path / "chips")
+        assert (code, list(summary["water_share"]), summary["n_reused"]) == (0, ["a"], n_reused), said
+    assert summary["folder"] == str(tmp_path / "chip-results" / "chips" / "water-index")
+    assert [path.name for path in (tmp_path / "chips").iterdir()] == ["a.tif"]
+    code, summary, said = command(tmp_path, tmp_path)
+    assert (code, list(summary["water_share"])) == (0, ["chips/a"]), said
+    with pytest.raises(InputError, match="are results of cryosentinel"):
+        run(tmp_path, tmp_path / "chip-results")
+    write(results(tmp_path) / "b.tif", NUMBERS)
+    with pytest.raises(InputError, match="among the chips"):
+        run(
+            tmp_path / "w",
+            write(tmp_path / "w" / "chip-results" / "water-index" / "water-index" / "c.tif", NUMBERS).parent,
+        )
+
+
+def test_sources_of_one_name_keep_their_lakes(tmp_path: Path) -> None:
+    write(tmp_path / "x" / "chips" / "a.tif", NUMBERS)
+    write(tmp_path / "y" / "chips" / "b.tif", NUMBERS)
+    folders = [command(tmp_path / "w", tmp_path / name / "chips")[1]["folder"] for name in ("x", "y", "x", "y")]
+    assert folders[:2] == folders[2:]
+    assert folders[0] != folders[1]
+    for folder, name in zip(folders[:2], ("a", "b"), strict=True):
+        assert geopandas.read_parquet(Path(folder) / "lakes.parquet").aoi.tolist() == [name]
+
+
+def test_units_of_shards_are_looked_at_too(tmp_path: Path) -> None:
+    power = (10 ** (CHIP.s1 / 10)).astype(np.float32)
+    counts = lake_chip(2, s1=np.full((2, 224, 224), 300, dtype=np.float32) + np.arange(224, dtype=np.float32))
+    data = make_dataset(tmp_path / "data", [lake_chip(0), lake_chip(1, s1=power), counts])
+    summary = run(tmp_path / "w", data)
+    assert list(summary.water_share) == ["c0", "c1"]
+    (warning,) = summary.warnings
+    assert warning.startswith("radar held linear power")
+    assert "c1 (50176 px)" in warning
+    assert list(summary.failed) == ["pamir/2022#c2"]
