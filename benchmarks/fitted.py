@@ -45,6 +45,7 @@ from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, ModelSpe
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, build_network
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.segment.canvas import LogitCanvas
+from cryosentinel_core.segment.error_model import NETWORK_ERRORS
 from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.segment.windows import cut_chips, encode_logits
 from cryosentinel_core.settings.fetch import FetchSettings
@@ -276,7 +277,9 @@ def lakes_of(scene: Scene, logits: np.ndarray) -> gpd.GeoDataFrame:
         return out
 
     readers = LakeReaders(logits=read, processed=lambda part: np.ones(part.shape, dtype=bool))
-    origin = LakeOrigin(aoi="held-out", year=2023, model="fitted", radar_used=True, is_network=True)
+    origin = LakeOrigin(
+        aoi="held-out", year=2023, model="fitted", radar_used=True, is_network=True, error_model=NETWORK_ERRORS
+    )
     everywhere = shapely.box(-180, -90, 180, 90)
     return extract_lakes(readers, grid, everywhere, origin, min_area_m2=1.0)
 

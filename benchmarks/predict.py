@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from cryosentinel_core.segment.arrays import HOST
+from cryosentinel_core.segment.error_model import NETWORK_ERRORS
 
 STRIDE = 112
 NO_TIME = 1e9
@@ -217,6 +218,7 @@ class PretendedCard:
 
     name, digest, recipe = "pretended-00000000", "pretended", None
     window_px, halo_px, blended, batch_size = SIDE, 0, True, 32
+    is_network, error_model = True, NETWORK_ERRORS
     conditions: dict[str, Any] = {"device": "pretended", "precision": "float32"}
     peak_device_mib = None
     arrays = HOST
@@ -264,23 +266,24 @@ class PretendedCard:
 
 def run_host(args: argparse.Namespace) -> dict[str, Any]:
     """The engine around a pretended card, over tiles of ten cells: the most that it can be fed, or how long one of a rate waits."""
-    from unittest.mock import patch
-
     card = PretendedCard(args.rate)
-    with patch("cryosentinel_core.engine.tile_jobs.build_segmenter", lambda settings: card):
-        found = segment_area(Path("water-index"), args.tiles, tile_cells=10)
+    found = segment_area(Path("water-index"), args.tiles, tile_cells=10, segmenter=card)
     return {**found, "card_waited_seconds": card.idle_seconds}
 
 
-def segment_area(checkpoint: Path, tiles: int, *, tile_cells: int = 1, **settings: Any) -> dict[str, Any]:
+def segment_area(
+    checkpoint: Path, tiles: int, *, tile_cells: int = 1, segmenter: Any = None, **settings: Any
+) -> dict[str, Any]:
     """The corridor's engine over a square of tiles at 50 % overlap: write a stack, segment it, write the tiles.
 
     Args:
         checkpoint: The weights.
         tiles: A square number of them.
         tile_cells: Cells along a tile.
+        segmenter: Instead of the one that the settings name.
         settings: Of prediction.
     """
+    from cryosentinel_core.engine.model_loading import build_segmenter
     from cryosentinel_core.engine.tile_jobs import TileJob, segment_run
     from cryosentinel_core.ground.lattice import Cell, group_cells
     from cryosentinel_core.provenance import Provenance
@@ -301,10 +304,12 @@ def segment_area(checkpoint: Path, tiles: int, *, tile_cells: int = 1, **setting
             for tile, held in group_cells(cells, tile_cells).items()
         ]  # fmt: skip
         started = time.perf_counter()
-        done = segment_run(jobs)
+        segmenter = segmenter or build_segmenter(plain)
+        loaded = time.perf_counter()
+        done = segment_run(jobs, segmenter)
         seconds = time.perf_counter() - started
     return {
-        **done.as_dict(seconds - done.seconds["prepare"]), "windows": done.n_windows, "seconds": seconds,
+        **done.as_dict(seconds - (loaded - started) - done.seconds["prepare"]), "windows": done.n_windows, "seconds": seconds,
         "stages": done.seconds, "tiles": len(jobs),
     }  # fmt: skip
 

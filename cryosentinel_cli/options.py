@@ -175,6 +175,9 @@ predict_options = compose(
     click.option("--precision", type=click.Choice(["auto", "float32", "bf16"]), default="auto", show_default=True,
                  help="Of the network's arithmetic; auto takes bf16 where it is fast and costs next to nothing."),
     click.option("--batch-size", default="auto", show_default=True, metavar="auto or N", help="Windows per pass."),
+    click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True,
+                 help="CPU threads of a network. They change the last bits of a result: compare results of one number; a run "
+                 "that was interrupted goes on with the number that it began with."),
     click.option("--compile", "compiling", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
                  help="Compile the network first; auto does so for large jobs on a GPU. On a CPU it is slower."),
     click.option("--min-area", type=click.FloatRange(0, min_open=True), default=5000.0, show_default=True, metavar="M2",
@@ -218,7 +221,17 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
         raise click.BadParameter(f"{batch!r} is neither auto nor a number", param_hint="--batch-size") from None
     picked = {
         name: values[name]
-        for name in ("threshold", "tta", "device", "precision", "weights", "workers", "scheduler", "compiling")
+        for name in (
+            "threshold",
+            "tta",
+            "device",
+            "precision",
+            "weights",
+            "workers",
+            "threads",
+            "scheduler",
+            "compiling",
+        )
     }
     models = values["model"] or (DEFAULT_MODEL,)
     _check_members(models, tta=values["tta"], uncertainty=values["uncertainty"])

@@ -11,6 +11,7 @@ from cryosentinel_core.engine.tile_jobs import TileJob
 from cryosentinel_core.ground.lattice import Cell, Tile, group_cells, hull_of_cells
 from cryosentinel_core.io.rasters.stack_files import write_stack_tile
 from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.segment.error_model import NETWORK_ERRORS
 from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
 from cryosentinel_core.stack.stack import Stack
@@ -89,6 +90,8 @@ class FakeNetwork:
     halo_px = 0
     blended = True
     recipe = None
+    is_network = True
+    error_model = NETWORK_ERRORS
 
     def __init__(self, batch_size: int = 3) -> None:
         self.batch_size = batch_size

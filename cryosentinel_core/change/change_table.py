@@ -25,7 +25,8 @@ from cryosentinel_core.change.matching import Match, relation_of
 from cryosentinel_core.change.significance import estimate_trend, normal_quantile, p_values
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.lakes.tables import SERIES_COLUMNS, TREND_COLUMNS, GroundSeen, Reason, Status
-from cryosentinel_core.lakes.uncertainty import DEFAULT_MODEL, UncertaintyModel, change_sigma
+from cryosentinel_core.lakes.uncertainty import change_sigma
+from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 
 PIXEL_AREA_M2: Final = 100.0
 """Of a lattice pixel."""
@@ -53,7 +54,7 @@ class Comparison:
     min_observed: float = 0.95
     max_day_difference: float = 30.0
     min_area_m2: float = 5_000.0
-    model: UncertaintyModel = DEFAULT_MODEL
+    model: UncertaintyModel = WATER_INDEX_ERRORS
 
     def __post_init__(self) -> None:
         if len(self.years) < 2 or list(self.years) != sorted(set(self.years)):

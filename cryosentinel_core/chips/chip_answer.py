@@ -23,7 +23,7 @@ from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_LAND, WATER_UNO
 from cryosentinel_core.scenes.radiometry import check_offset
 from cryosentinel_core.segment.segmenter import Segmenter
 from cryosentinel_core.segment.windows import encode_logits, encode_spread
-from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.units import CELL_PX
 
 CHIP_GRID: Final = Grid(epsg=32601, row=0, col=0, height=CELL_PX, width=CELL_PX)
@@ -103,7 +103,8 @@ def lakes_of(
         year=chip.year,
         model=segmenter.name,
         radar_used=chip.batch.s1 is not None,
-        is_network=segmenter.name != WATER_INDEX,
+        is_network=segmenter.is_network,
+        error_model=segmenter.error_model,
     )
     return extract_lakes(
         readers,

@@ -1,7 +1,7 @@
 """Jobs over several devices of this machine, one process each.
 
-The same contract as `jobs`: a job is a plain frozen value, its function a module-level one that writes its own result under a final
-name only when whole. Processes are spawned, not forked: a forked process cannot use a GPU that its parent has touched.
+The same contract as `jobs`: a job is a plain frozen value, and what does it writes its own result under a final name only when whole.
+Processes are spawned, not forked: a forked process cannot use a GPU that its parent has touched.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryosentinel_core.errors import ModelError
 
@@ -20,14 +20,15 @@ R = TypeVar("R")
 
 
 def run_on_devices(
-    function: Callable[[J, str], R], jobs: Sequence[J], devices: Sequence[str]
+    make_worker: Callable[[str], Callable[[J], R]], jobs: Sequence[J], devices: Sequence[str]
 ) -> Iterator[tuple[int, R]]:
-    """Results of `function(job, device)` with the job's index, in the order in which they finish.
+    """Results of jobs with the job's index, in the order in which they finish.
 
-    Each device has one process for all its jobs, so that a network is loaded once; the next job goes to whichever is idle.
+    Each device has one process for all its jobs and one worker in it, so that a network is loaded once; the next job goes to whichever
+    is idle.
 
     Args:
-        function: Defined at the top of a module.
+        make_worker: Device -> what does a job there; defined at the top of a module, called once in each process.
         jobs: Plain values.
         devices: A process is started for each; a name may stand there twice.
 
@@ -37,10 +38,17 @@ def run_on_devices(
     """
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
-        pools = [stack.enter_context(ProcessPoolExecutor(max_workers=1, mp_context=context)) for _ in devices]
+        pools = [
+            stack.enter_context(
+                ProcessPoolExecutor(
+                    max_workers=1, mp_context=context, initializer=_start, initargs=(make_worker, device)
+                )
+            )
+            for device in devices
+        ]
         idle = list(range(len(devices)))
         left = iter(enumerate(jobs))
-        running: dict[Future[R], tuple[int, int]] = {}
+        running: dict[Future[Any], tuple[int, int]] = {}
         while True:
             while idle:
                 following = next(left, None)
@@ -48,7 +56,7 @@ def run_on_devices(
                     break
                 index, job = following
                 place = idle.pop(0)
-                running[pools[place].submit(function, job, devices[place])] = index, place
+                running[pools[place].submit(_work, job)] = index, place
             if not running:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -62,3 +70,19 @@ def run_on_devices(
                         f"the process on {devices[place]} died, as it does where the machine's memory does not suffice",
                         "run again: finished tiles are kept; if it stays, use a smaller --batch-size or --device cuda:0",
                     ) from error
+
+
+_worker: Callable[[Any], Any] | None = None
+"""The worker of this process: a process of a pool hands nothing else on from one job to the next."""
+
+
+def _start(make_worker: Callable[[str], Callable[[Any], Any]], device: str) -> None:
+    """Make the worker, once in each process."""
+    global _worker
+    _worker = make_worker(device)
+
+
+def _work(job: Any) -> Any:
+    """Do a job in the process that it was sent to."""
+    assert _worker is not None
+    return _worker(job)

@@ -1,6 +1,6 @@
 """Tiles to logits, wherever they are computed: in this process, in its threads, on several GPUs, or on a cluster.
 
-Neighbours: `segment` does the work; `jobs` and `devices` hand it out; `predict` asks for all tiles that are missing.
+Neighbours: `tile_jobs` does the work; `jobs` and `devices` distribute it; `predict` asks for all tiles that are missing.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from cryosentinel_core.engine.devices import run_on_devices
 from cryosentinel_core.engine.jobs import run_jobs
+from cryosentinel_core.engine.model_loading import SegmenterHolder
 from cryosentinel_core.engine.stopwatch import WorkDone
 from cryosentinel_core.engine.tile_jobs import TileJob, segment_run, segment_tile, stride_of
 from cryosentinel_core.ground.lattice import windows_touching
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segment.segmenter import Engine, Segmenter
+from cryosentinel_core.segment.segmenter import Engine, Segmenter, ThreadedSegmenter
 from cryosentinel_core.settings.predict import PredictSettings
 
 RUNS_PER_DEVICE: Final = 4
@@ -36,9 +37,9 @@ def segment_tiles(
 
     Args:
         todo: Tiles that are not done, of all years.
-        segmenter: That of the settings, built in this process.
+        segmenter: That of the settings, held by this process.
         settings: Of prediction; say where to compute.
-        reporter: Hears of windows finished, skipped ones among them.
+        reporter: Told of windows finished, skipped ones among them.
         devices: One process is started for each; with fewer than two all is computed here, or where `settings.scheduler` says.
 
     Returns:
@@ -46,48 +47,70 @@ def segment_tiles(
     """
     stride = stride_of(segmenter, settings)
     sizes = [len(windows_touching(job.cells, stride)) for job in todo]
-    heard = _Progress(sum(sizes), reporter)
+    progress = _Progress(sum(sizes), reporter)
     if settings.scheduler:
-        return _add(
-            run_jobs(segment_tile, _settle(todo, segmenter), workers=1, scheduler=settings.scheduler), sizes, heard
-        )
+        jobs = _with_choices_of(segmenter, todo)
+        return _add(run_jobs(segment_tile_on_worker, jobs, workers=1, scheduler=settings.scheduler), sizes, progress)
     if not isinstance(segmenter, Engine):
-        work = partial(segment_tile, heard=heard)
-        return _add(run_jobs(work, todo, workers=settings.workers), [0] * len(todo), heard)
+        work = partial(segment_tile, segmenter=segmenter, on_windows=progress)
+        return _add(run_jobs(work, todo, workers=settings.workers), [0] * len(todo), progress)
     if len(devices) < 2 or len(todo) < 2:
-        return segment_run(todo, heard)
+        return segment_run(todo, segmenter, progress)
     share = math.ceil(len(todo) / (RUNS_PER_DEVICE * len(devices)))
-    settled = _settle(todo, segmenter)
-    runs = [tuple(settled[start : start + share]) for start in range(0, len(todo), share)]
+    jobs = _with_choices_of(segmenter, todo)
+    runs = [tuple(jobs[start : start + share]) for start in range(0, len(todo), share)]
     run_sizes = [sum(sizes[start : start + share]) for start in range(0, len(todo), share)]
-    done = _add(run_on_devices(segment_run_on, runs, devices), run_sizes, heard)
+    done = _add(run_on_devices(DeviceWorker, runs, devices), run_sizes, progress)
     return replace(done, engine={**done.engine, "n_processes": len(devices)})
 
 
-def segment_run_on(jobs: tuple[TileJob, ...], device: str) -> WorkDone:
-    """`segment_run` on a device."""
-    return segment_run([replace(job, settings=job.settings.model_copy(update={"device": device})) for job in jobs])
+class DeviceWorker:
+    """Worker of one device: segments runs of tiles with a segmenter that it holds.
+
+    Args:
+        device: That it computes on.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device, self._holder = device, SegmenterHolder()
+
+    def __call__(self, jobs: tuple[TileJob, ...]) -> WorkDone:
+        """Write the logits of a run of tiles."""
+        here = [replace(job, settings=job.settings.model_copy(update={"device": self._device})) for job in jobs]
+        return segment_run(here, self._holder.segmenter_of(here[0].settings))
 
 
-def _settle(todo: Sequence[TileJob], segmenter: Segmenter) -> list[TileJob]:
-    """The jobs with the precision that this process chose: it stands in their digests, and other devices might choose another."""
-    if not isinstance(segmenter, Engine):
-        return list(todo)
-    precision = segmenter.conditions["precision"]
-    return [replace(job, settings=job.settings.model_copy(update={"precision": precision})) for job in todo]
+def segment_tile_on_worker(job: TileJob) -> WorkDone:
+    """Write the logits of one tile on a worker of a cluster, whose process holds its segmenter from job to job."""
+    from distributed import get_worker
+
+    holder: SegmenterHolder = vars(get_worker()).setdefault("cryosentinel_segmenter", SegmenterHolder())
+    return segment_tile(job, holder.segmenter_of(job.settings))
 
 
-def _add(finished: Iterable[tuple[int, WorkDone]], sizes: Sequence[int], heard: _Progress) -> WorkDone:
-    """What all jobs cost; `sizes` are the windows to be heard of once each is finished, as no callback travels to a process."""
+def _with_choices_of(segmenter: Segmenter, todo: Sequence[TileJob]) -> list[TileJob]:
+    """The jobs with the precision and threads that this process chose, which others might choose otherwise: the digest holds the one,
+    the last bits depend on the other.
+    """
+    chosen: dict[str, Any] = {}
+    if isinstance(segmenter, Engine):
+        chosen["precision"] = segmenter.conditions["precision"]
+    if isinstance(segmenter, ThreadedSegmenter) and segmenter.cpu_threads is not None:
+        chosen["threads"] = segmenter.cpu_threads
+    return [replace(job, settings=job.settings.model_copy(update=chosen)) for job in todo]
+
+
+def _add(finished: Iterable[tuple[int, WorkDone]], sizes: Sequence[int], progress: _Progress) -> WorkDone:
+    """What all jobs cost; `sizes` are the windows to be told of once each is finished, as no callback travels to a process."""
     done = WorkDone()
     for index, cost in finished:
         done += cost
-        heard(sizes[index])
+        progress(sizes[index])
     return done
 
 
 class _Progress:
-    """Adds up windows from several threads."""
+    """Count of finished windows, added up over several threads."""
 
     def __init__(self, total: int, reporter: Reporter) -> None:
         self._total, self._reporter = total, reporter

@@ -1,31 +1,67 @@
-"""From `--model` to a segmenter: the water index, or one network or several whose rooms are opened only now."""
+"""From `--model` to a segmenter: the water index, or one network or several whose rooms are opened only now.
+
+What is loaded is held by who loaded it: a workflow holds its segmenter, a worker process or a cluster's worker a `SegmenterHolder`.
+Neighbours: `dispatch` starts the workers.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, Literal
+import threading
+from typing import Any
 
-from cryosentinel_core.segment.segmenter import MemberSegmenter, Segmenter
+from cryosentinel_core.segment.segmenter import Engine, MemberSegmenter, Segmenter
 from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
 
 
 def build_segmenter(settings: PredictSettings) -> Segmenter:
-    """The segmenter that some settings name; built once a process.
+    """A new segmenter of the kind that some settings name.
 
     Raises:
         ModelError: If the weights cannot be had, read or built.
     """
-    return _build(
-        settings.models,
-        settings.device,
-        settings.precision,
-        settings.batch_size,
-        settings.tta,
-        settings.weights,
-        settings.threads,
-        settings.compiling,
-        settings.uncertainty,
+    if settings.models == (WATER_INDEX,):
+        from cryosentinel_core.segment.water_index import WaterIndex
+
+        return WaterIndex()
+    from cryosentinel_core.io.weights.model_files import Computing, load_ensemble, load_segmenter, resolve_model
+
+    paths = [resolve_model(model) for model in settings.models]
+    how = Computing(
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+        tta=settings.tta,
+        threads=settings.threads,
+        compiling=settings.compiling,
+        spread=settings.uncertainty,
     )
+    if len(paths) == 1:
+        return load_segmenter(paths[0], weights=settings.weights, **how)
+    return load_ensemble(paths, weights=settings.weights, **how)
+
+
+class SegmenterHolder:
+    """The segmenter of one worker: built for its first job, and kept while its jobs want the same."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: tuple[tuple[Any, ...], Segmenter] | None = None
+
+    def segmenter_of(self, settings: PredictSettings) -> Segmenter:
+        """The segmenter that a job's settings name; another one that was held is let go.
+
+        Raises:
+            ModelError: If the weights cannot be had, read or built.
+        """
+        key = (
+            settings.models, settings.device, settings.precision, settings.batch_size, settings.tta, settings.weights,
+            settings.threads, settings.compiling, settings.uncertainty,
+        )  # fmt: skip
+        with self._lock:
+            if self._held is None or self._held[0] != key:
+                self._held = None  # before the next is built: both might not fit the memory
+                self._held = key, build_segmenter(settings)
+            return self._held[1]
 
 
 def plain_of(segmenter: Segmenter) -> dict[str, Any]:
@@ -36,43 +72,18 @@ def plain_of(segmenter: Segmenter) -> dict[str, Any]:
     return plain
 
 
-def devices_of(settings: PredictSettings) -> list[str]:
-    """The devices of this machine that some settings mean, one process each where there are several; none for the water index."""
-    if settings.model == WATER_INDEX:
+def devices_for(segmenter: Segmenter, settings: PredictSettings) -> list[str]:
+    """The devices of this machine that a segmenter is to compute on, one process each where there are several.
+
+    Args:
+        segmenter: Of the run.
+        settings: Say which devices are meant.
+
+    Returns:
+        Names of devices; none for a segmenter that needs none.
+    """
+    if not isinstance(segmenter, Engine):
         return []
     from cryosentinel_core.learn.inference.devices import list_devices
 
     return list_devices(settings.device)
-
-
-@lru_cache(maxsize=2)
-def _build(
-    models: tuple[str, ...],
-    device: str,
-    precision: Literal["auto", "float32", "bf16"],
-    batch_size: int | None,
-    tta: bool,
-    weights: Literal["model", "ema"],
-    threads: int,
-    compiling: Literal["auto", "on", "off"],
-    spread: bool,
-) -> Segmenter:
-    if models == (WATER_INDEX,):
-        from cryosentinel_core.segment.water_index import WaterIndex
-
-        return WaterIndex()
-    from cryosentinel_core.io.weights.model_files import Computing, load_ensemble, load_segmenter, resolve_model
-
-    paths = [resolve_model(model) for model in models]
-    how = Computing(
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        tta=tta,
-        threads=threads,
-        compiling=compiling,
-        spread=spread,
-    )
-    if len(paths) == 1:
-        return load_segmenter(paths[0], weights=weights, **how)
-    return load_ensemble(paths, weights=weights, **how)

@@ -1,4 +1,4 @@
-"""Which arithmetic a job is computed in where `--precision auto` leaves it open: bf16 if windows of the job itself bear it.
+"""Precision that a job is computed in where `--precision auto` leaves it open: bf16 if windows of the job itself bear it.
 
 What was begun is gone on with: if something of the job is there in either precision, that one stays, so that a second run changes
 nothing and computes nothing. Else a few windows are computed in both. Neighbours: `predict` and `chips` ask before they plan; the
@@ -15,7 +15,7 @@ from cryosentinel_core.engine.tile_jobs import TileJob
 from cryosentinel_core.ground.lattice import Cell
 from cryosentinel_core.io.rasters.stack_files import read_stack
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segment.segmenter import ChipBatch, OpenPrecision, Segmenter
+from cryosentinel_core.segment.segmenter import AdjustablePrecision, ChipBatch, Segmenter
 from cryosentinel_core.segment.windows import cut_chips, join_batches
 from cryosentinel_core.units import BF16_TOLERANCE
 
@@ -26,13 +26,13 @@ _TRIES: Final = 25
 """Windows looked at in a tile for one in which something was seen."""
 
 
-def settle_precision(
+def choose_job_precision(
     segmenter: Segmenter,
     is_begun: Callable[[], bool],
     sample: Callable[[], ChipBatch | None],
     reporter: Reporter,
 ) -> None:
-    """Settle a segmenter's precision for a job; does nothing where it is settled, as by `--precision float32`.
+    """Choose a segmenter's precision for a job; does nothing where it is fixed, as by `--precision float32`.
 
     Args:
         segmenter: Of the job; its digest changes with its precision.
@@ -40,18 +40,18 @@ def settle_precision(
         sample: Some chips of the job; None if it has none.
         reporter: Told if bf16 is refused; the precision itself stands in the result.
     """
-    if not isinstance(segmenter, OpenPrecision) or not segmenter.is_precision_open:
+    if not isinstance(segmenter, AdjustablePrecision) or not segmenter.is_precision_open:
         return
     choices: tuple[Literal["bf16", "float32"], ...] = ("bf16", "float32")
     for precision in choices:
         segmenter.use_precision(precision)
         if is_begun():
-            segmenter.close_precision()
+            segmenter.fix_precision()
             return
     batch = sample()
     error = 0.0 if batch is None else segmenter.bf16_error(batch)
     segmenter.use_precision("bf16" if error <= BF16_TOLERANCE else "float32")
-    segmenter.close_precision()
+    segmenter.fix_precision()
     if error > BF16_TOLERANCE:
         reporter.note(
             f"bf16 errs by {error:.3f} of the logits' spread on windows of this job (at most {BF16_TOLERANCE} is borne): "

@@ -1,4 +1,4 @@
-"""The next item while the current one is in use: how stages run side by side with no queue to grow."""
+"""Prefetching: the next item is made while the current one is in use, so that stages run side by side with no queue to grow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 _END: Final = object()
 
 
-def ahead(items: Generator[T, None, None], name: str) -> Generator[T, None, None]:
+def prefetch(items: Generator[T, None, None], name: str) -> Generator[T, None, None]:
     """The items in their order, each being made in a thread while the one before is in use.
 
     At most one item waits. An error of the maker is raised where its item is asked for. If the items are not used up, the maker is
@@ -23,9 +23,9 @@ def ahead(items: Generator[T, None, None], name: str) -> Generator[T, None, None
     """
     try:
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix=name) as maker:
-            coming = maker.submit(next, items, _END)
-            while (item := coming.result()) is not _END:
-                coming = maker.submit(next, items, _END)
+            following = maker.submit(next, items, _END)
+            while (item := following.result()) is not _END:
+                following = maker.submit(next, items, _END)
                 yield item  # type: ignore[misc]
                 del item
     finally:

@@ -1,7 +1,7 @@
-"""Windows on the border of grounds of one run, computed once: who needs each, and which are kept until the last has had it.
+"""Windows on the border of tiles of one run, computed once: which tile computes each, and how long its logits are kept.
 
-At half overlap a tile of ten cells asks for 441 windows, 41 of which its neighbours ask for too. A window's logits are the same bits
-whoever asks, so the first ground in the run computes it and the later ones get what it got. What is kept is bounded, whatever the
+At half overlap a tile of ten cells needs 441 windows, 41 of which its neighbours need too. A window's logits are the same bits
+whoever needs them, so the first tile in the run computes it and the later ones get what it got. What is kept is bounded, whatever the
 area: beyond that a window is computed again. Neighbours: `stream` asks here before it reads.
 """
 
@@ -26,8 +26,8 @@ Address = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
-    """What to segment.
+class SegmentTask:
+    """Cells to segment, and the stack to read them from.
 
     Attributes:
         stack: Folder of the year's stack.
@@ -52,63 +52,63 @@ class WindowKey:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One window that a ground asks for.
+class WindowRequest:
+    """One window that a task needs.
 
     Attributes:
-        address: Of it.
-        is_had: True if an earlier ground of the run computes it, and it is kept.
-        n_later: How many later grounds will be given it.
+        address: Of the window.
+        is_computed_before: True if an earlier task of the run computes it, and its logits are kept.
+        n_later_uses: How many later tasks will use what this task computes.
     """
 
     address: Address
-    is_had: bool
-    n_later: int
+    is_computed_before: bool
+    n_later_uses: int
 
 
-class SharingPlan:
-    """Who computes each window of a run, settled ground by ground in the run's order.
+class SharedWindowPlan:
+    """Plan of which task computes each window of a run, made task by task in the run's order.
 
     Args:
-        grounds: Of the run, in order, alike in all but stack and cells.
+        tasks: Of the run, in order, alike in all but stack and cells.
         stride: Pixels from window to window.
         room: Windows kept at most.
 
     Raises:
-        InputError: If two grounds have a cell of one stack in common.
+        InputError: If two tasks have a cell of one stack in common.
     """
 
-    def __init__(self, grounds: Sequence[Ground], stride: int, room: int = KEPT_WINDOWS) -> None:
+    def __init__(self, tasks: Sequence[SegmentTask], stride: int, room: int = KEPT_WINDOWS) -> None:
         self._stride, self._room = stride, room
-        self._owners = {(ground.stack, cell): number for number, ground in enumerate(grounds) for cell in ground.cells}
-        if len(self._owners) < sum(len(ground.cells) for ground in grounds):
-            raise InputError("a cell belongs to two grounds of one run, which share no more than borders")
-        self._left: dict[WindowKey, int] = {}
+        self._owners = {(task.stack, cell): number for number, task in enumerate(tasks) for cell in task.cells}
+        if len(self._owners) < sum(len(task.cells) for task in tasks):
+            raise InputError("a cell belongs to two tasks of one run, which share no more than borders")
+        self._uses_left: dict[WindowKey, int] = {}
 
-    def ask(self, number: int, ground: Ground) -> list[Asked]:
-        """Every window of a ground, in lattice order; called once for each ground, in the run's order.
+    def requests_of(self, number: int, task: SegmentTask) -> list[WindowRequest]:
+        """Every window of a task, in lattice order; called once for each task, in the run's order.
 
         Args:
-            number: Of the ground in the run.
-            ground: That has it.
+            number: Of the task in the run.
+            task: That has it.
         """
-        return [self._settle(number, ground, address) for address in windows_touching(ground.cells, self._stride)]
+        return [self._request(number, task, address) for address in windows_touching(task.cells, self._stride)]
 
-    def _settle(self, number: int, ground: Ground, address: Address) -> Asked:
-        key = WindowKey(ground.stack, ground.cells[0].epsg, address)
-        if key in self._left:
-            self._left[key] -= 1
-            if not self._left[key]:
-                del self._left[key]
-            return Asked(address, is_had=True, n_later=0)
-        n_later = len({owner for owner in self._owners_near(key) if owner > number})
-        if not n_later or len(self._left) >= self._room:
-            return Asked(address, is_had=False, n_later=0)
-        self._left[key] = n_later
-        return Asked(address, is_had=False, n_later=n_later)
+    def _request(self, number: int, task: SegmentTask, address: Address) -> WindowRequest:
+        key = WindowKey(task.stack, task.cells[0].epsg, address)
+        if key in self._uses_left:
+            self._uses_left[key] -= 1
+            if not self._uses_left[key]:
+                del self._uses_left[key]
+            return WindowRequest(address, is_computed_before=True, n_later_uses=0)
+        n_later_uses = len({owner for owner in self._owners_near(key) if owner > number})
+        if not n_later_uses or len(self._uses_left) >= self._room:
+            return WindowRequest(address, is_computed_before=False, n_later_uses=0)
+        self._uses_left[key] = n_later_uses
+        return WindowRequest(address, is_computed_before=False, n_later_uses=n_later_uses)
 
     def _owners_near(self, key: WindowKey) -> list[int]:
-        """The grounds that have a cell which the window touches."""
+        """The tasks that have a cell which the window touches."""
         row, col = key.address
         cells = (
             Cell(key.epsg, r, c)
@@ -118,8 +118,8 @@ class SharingPlan:
         return [self._owners[key.stack, cell] for cell in cells if (key.stack, cell) in self._owners]
 
 
-class Handed(Generic[T]):
-    """Values that are each handed on a known number of times, and forgotten with the last."""
+class CountedStore(Generic[T]):
+    """Store of values that are each taken a known number of times, and forgotten with the last."""
 
     def __init__(self) -> None:
         self._held: dict[WindowKey, tuple[T, int]] = {}
@@ -128,7 +128,7 @@ class Handed(Generic[T]):
         return len(self._held)
 
     def put(self, key: WindowKey, value: T, n: int) -> None:
-        """Hold a value that `take` will be asked for `n` times; none if that is 0."""
+        """Hold a value that `take` will be called for `n` times; nothing is held if that is 0."""
         if n:
             self._held[key] = value, n
 
@@ -143,12 +143,16 @@ class Handed(Generic[T]):
         return value
 
 
-def count_windows(grounds: Sequence[Ground], stride: int) -> int:
+def count_windows(tasks: Sequence[SegmentTask], stride: int) -> int:
     """How many windows a run computes at most, each counted once.
 
     Args:
-        grounds: Of the run, in order.
+        tasks: Of the run, in order.
         stride: Pixels from window to window.
     """
-    plan = SharingPlan(grounds, stride)
-    return sum(not asked.is_had for number, ground in enumerate(grounds) for asked in plan.ask(number, ground))
+    plan = SharedWindowPlan(tasks, stride)
+    return sum(
+        not request.is_computed_before
+        for number, task in enumerate(tasks)
+        for request in plan.requests_of(number, task)
+    )

@@ -1,10 +1,10 @@
 """Tiles as one stream of windows, so that the network waits for nothing.
 
-Strips of the stack are read in one thread, windows cut and put together in batches in a second; the caller's thread starts each batch
-and adds up the one before it. A batch takes windows of whatever strip or tile comes next, so that only the very last one is padded:
-at a fixed batch size a window's logits are the same bits in any company, and each tile adds its windows in lattice order. Windows that
-several tiles need are computed once (see `sharing`). In memory are two strips, three batches, the sums of the tiles that these touch,
-and a bounded number of windows of shared borders.
+Strips of the stack are read in one thread, windows cut and put together in batches in a second; the caller's thread starts each
+batch and adds up the one before it. A batch takes windows of whatever strip or tile comes next, so that only the very last one is
+padded: at a fixed batch size a window's logits are the same bits in any company, and each tile adds its windows in lattice order.
+Windows that several tiles need are computed once (see `shared_windows`). In memory are two strips, three batches, the sums of the
+tiles that these touch, and a bounded number of windows of shared borders.
 """
 
 from __future__ import annotations
@@ -18,8 +18,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosentinel_core.engine.prefetch import ahead
-from cryosentinel_core.engine.shared_windows import Address, Asked, Ground, Handed, SharingPlan, WindowKey
+from cryosentinel_core.engine.prefetch import prefetch
+from cryosentinel_core.engine.shared_windows import (
+    Address,
+    CountedStore,
+    SegmentTask,
+    SharedWindowPlan,
+    WindowKey,
+    WindowRequest,
+)
 from cryosentinel_core.engine.stopwatch import Stopwatch
 from cryosentinel_core.ground.lattice import Grid, hull_of_cells, mask_of_cells
 from cryosentinel_core.io.rasters.stack_files import read_stack
@@ -36,23 +43,23 @@ STRIP_PX: Final = 5 * CELL_PX
 SKIPPED_BECAUSE: Final = ("unobserved", "below_elevation")
 """Why a window is not segmented; each has its count `n_<reason>` in a tile's record."""
 
-Heard = Callable[[int], None]
-"""Told how many windows were just finished."""
+OnWindows = Callable[[int], None]
+"""Callback that is told how many windows were just finished."""
 
 
 class TileSum:
-    """One ground's logits as they come.
+    """Sum of one task's logits as they come.
 
     Attributes:
-        number: Of the ground in the stream.
-        ground: What is segmented.
+        number: Of the task in the stream.
+        task: What is segmented.
         hull: The pixels.
         counts: `n_windows` added up, and `n_<reason>` of those passed over.
     """
 
-    def __init__(self, number: int, ground: Ground, segmenter: Segmenter) -> None:
-        self.number, self.ground = number, ground
-        self.hull = hull_of_cells(ground.cells)
+    def __init__(self, number: int, task: SegmentTask, segmenter: Segmenter) -> None:
+        self.number, self.task = number, task
+        self.hull = hull_of_cells(task.cells)
         self.counts = {"n_windows": 0, **{f"n_{reason}": 0 for reason in SKIPPED_BECAUSE}}
         self._segmenter, self._has_spread = segmenter, has_spread(segmenter)
         self._valid = np.zeros(self.hull.shape, dtype=bool)
@@ -60,7 +67,7 @@ class TileSum:
 
     def key_of(self, address: Address) -> WindowKey:
         """One of its windows among all of the run."""
-        return WindowKey(self.ground.stack, self.hull.epsg, address)
+        return WindowKey(self.task.stack, self.hull.epsg, address)
 
     def see(self, stack: Stack) -> None:
         """Learn which pixels have data."""
@@ -102,7 +109,7 @@ class TileSum:
 
     def _good(self) -> NDArray[np.bool_]:
         """(H, W) bool, True where pixels of the cells were observed."""
-        return self._valid & mask_of_cells(self.ground.cells, self.hull)
+        return self._valid & mask_of_cells(self.task.cells, self.hull)
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class _Strip:
     """Windows whose rows fall into one strip of the lattice, and the pixels of those to compute; None if there are none."""
 
     tile: TileSum
-    asked: list[Asked]
+    requests: list[WindowRequest]
     stack: Stack | None
     is_last: bool
 
@@ -120,7 +127,7 @@ class _Place:
     """Where one window's logits go, and where they come from: a row of the batch, or None if they are kept from before."""
 
     tile: TileSum
-    asked: Asked
+    request: WindowRequest
     row: int | None
 
 
@@ -135,69 +142,71 @@ class _Batch:
 
 
 class TileStream:
-    """Grounds in, their logits out, in order of completion.
+    """Stream of tasks: their logits come out in order of completion.
 
     Args:
         segmenter: Of all of them.
         stride: Pixels from window to window.
         watch: Counts seconds by stage.
-        heard: Called with the number of windows just finished, skipped and shared ones among them.
+        on_windows: Called with the number of windows just finished, skipped and shared ones among them.
     """
 
-    def __init__(self, segmenter: Segmenter, stride: int, watch: Stopwatch, heard: Heard | None = None) -> None:
+    def __init__(
+        self, segmenter: Segmenter, stride: int, watch: Stopwatch, on_windows: OnWindows | None = None
+    ) -> None:
         self._segmenter, self._stride, self._watch = segmenter, stride, watch
-        self._heard: Heard = heard or (lambda n_windows: None)
-        self._reasons: Handed[str | None] = Handed()
-        self._logits: Handed[Any] = Handed()
+        self._on_windows: OnWindows = on_windows or (lambda n_windows: None)
+        self._reasons: CountedStore[str | None] = CountedStore()
+        self._logits: CountedStore[Any] = CountedStore()
         self._arrays = arrays_of(segmenter)
         self._spare: list[BatchFilling] = []
         self.n_computed = 0
 
-    def run(self, grounds: Sequence[Ground]) -> Generator[TileSum, None, None]:
-        """Each ground's finished sum; `n_computed` counts the windows that were computed.
+    def run(self, tasks: Sequence[SegmentTask]) -> Generator[TileSum, None, None]:
+        """Each task's finished sum; `n_computed` counts the windows that were computed.
 
         Raises:
             RasterError: If the stack is damaged.
             ModelError: If the network fails.
         """
-        late: tuple[_Batch, Callable[[], Any]] | None = None
+        begun: tuple[_Batch, Callable[[], Any]] | None = None
         with (
-            closing(ahead(self._read(grounds), "read")) as strips,
-            closing(ahead(self._cut(strips), "cut")) as batches,
+            closing(prefetch(self._read(tasks), "read")) as strips,
+            closing(prefetch(self._cut(strips), "cut")) as batches,
         ):
             while (batch := self._await(batches)) is not None:
-                coming = self._begin(batch.chips)
-                if late is not None:
-                    yield from self._add(*late)
-                late = batch, coming
-        if late is not None:
-            yield from self._add(*late)
+                fetch = self._begin(batch.chips)
+                if begun is not None:
+                    yield from self._add(*begun)
+                begun = batch, fetch
+        if begun is not None:
+            yield from self._add(*begun)
 
     def _await(self, batches: Iterator[_Batch]) -> _Batch | None:
         with self._watch.stage("wait"):
             return next(batches, None)
 
-    def _read(self, grounds: Sequence[Ground]) -> Generator[_Strip, None, None]:
-        """The grounds' pixels, strip by strip."""
-        plan = SharingPlan(grounds, self._stride)
-        for number, ground in enumerate(grounds):
-            tile = TileSum(number, ground, self._segmenter)
-            runs = list(_strips(plan.ask(number, ground)))
+    def _read(self, tasks: Sequence[SegmentTask]) -> Generator[_Strip, None, None]:
+        """The tasks' pixels, strip by strip."""
+        plan = SharedWindowPlan(tasks, self._stride)
+        for number, task in enumerate(tasks):
+            tile = TileSum(number, task, self._segmenter)
+            runs = list(_strips(plan.requests_of(number, task)))
             for place, run in enumerate(runs, start=1):
                 yield _Strip(tile, run, self._read_pixels(tile, run), is_last=place == len(runs))
 
-    def _read_pixels(self, tile: TileSum, run: list[Asked]) -> Stack | None:
+    def _read_pixels(self, tile: TileSum, run: list[WindowRequest]) -> Stack | None:
         """Those of the windows to compute, which every pixel of the tile's cells is in; None if there are none."""
-        addresses = [asked.address for asked in run if not asked.is_had]
+        addresses = [request.address for request in run if not request.is_computed_before]
         if not addresses:
             return None
         grid = hull_of_windows(tile.hull.epsg, addresses, self._segmenter.window_px, self._segmenter.halo_px)
         with self._watch.stage("read"):
             return read_stack(
-                tile.ground.stack,
+                tile.task.stack,
                 grid.epsg,
                 grid,
-                tile_cells=tile.ground.stack_tile_cells,
+                tile_cells=tile.task.stack_tile_cells,
                 without=("class", "dates", "clear") if isinstance(self._segmenter, Engine) else ("class", "dates"),
             )
 
@@ -207,13 +216,13 @@ class TileStream:
         places: list[_Place] = []
         whole: list[TileSum] = []
         for strip in strips:
-            for asked in self._choose(strip):
-                if asked.is_had or strip.stack is None:
-                    places.append(_Place(strip.tile, asked, None))
+            for request in self._choose(strip):
+                if request.is_computed_before or strip.stack is None:
+                    places.append(_Place(strip.tile, request, None))
                     continue
-                places.append(_Place(strip.tile, asked, len(filling)))
+                places.append(_Place(strip.tile, request, len(filling)))
                 with self._watch.stage("cut"):
-                    filling.add(strip.stack, [asked.address])
+                    filling.add(strip.stack, [request.address])
                 if len(filling) >= self._segmenter.batch_size:  # it may have shrunk
                     yield _Batch(places, self._stage(filling), whole, filling)
                     filling, places, whole = self._new_batch(), [], []
@@ -238,23 +247,23 @@ class TileStream:
             return BatchFilling(*size, segmenter.allocate, with_dates=False)
         return BatchFilling(*size)
 
-    def _choose(self, strip: _Strip) -> list[Asked]:
+    def _choose(self, strip: _Strip) -> list[WindowRequest]:
         """The windows worth segmenting; the others are counted by reason."""
         tile, wanted = strip.tile, []
         with self._watch.stage("cut"):
             if strip.stack is not None:
                 tile.see(strip.stack)
-            for asked in strip.asked:
-                key = tile.key_of(asked.address)
-                if asked.is_had or strip.stack is None:
+            for request in strip.requests:
+                key = tile.key_of(request.address)
+                if request.is_computed_before or strip.stack is None:
                     reason = self._reasons.take(key)
                 else:
-                    window = window_grid(tile.hull.epsg, asked.address, self._segmenter.window_px)
-                    reason = _reason_to_skip(strip.stack, window, tile.ground.min_elevation_m)
-                    self._reasons.put(key, reason, asked.n_later)
+                    window = window_grid(tile.hull.epsg, request.address, self._segmenter.window_px)
+                    reason = _reason_to_skip(strip.stack, window, tile.task.min_elevation_m)
+                    self._reasons.put(key, reason, request.n_later_uses)
                 tile.counts["n_windows" if reason is None else f"n_{reason}"] += 1
                 if reason is None:
-                    wanted.append(asked)
+                    wanted.append(request)
         return wanted
 
     def _stage(self, filling: BatchFilling) -> Any:
@@ -269,32 +278,32 @@ class TileStream:
         with self._watch.stage("network"):
             return begin_for_sums(self._segmenter, chips)
 
-    def _add(self, batch: _Batch, coming: Callable[[], Any]) -> Iterator[TileSum]:
+    def _add(self, batch: _Batch, fetch: Callable[[], Any]) -> Iterator[TileSum]:
         """Add a batch's windows; the tiles that this completes."""
         with self._watch.stage("network"):
-            logits = coming()
+            logits = fetch()
         with self._watch.stage("blend"):
             for place in batch.places:
-                key = place.tile.key_of(place.asked.address)
+                key = place.tile.key_of(place.request.address)
                 if place.row is None:
                     window = self._logits.take(key)
                 else:
                     window = logits[place.row]
                     self.n_computed += 1
-                    if place.asked.n_later:
-                        self._logits.put(key, self._arrays.copy(window), place.asked.n_later)
-                place.tile.add(place.asked.address, window)
+                    if place.request.n_later_uses:
+                        self._logits.put(key, self._arrays.copy(window), place.request.n_later_uses)
+                place.tile.add(place.request.address, window)
         if batch.memory is not None:
             self._spare.append(batch.memory)
-        self._heard(len(batch.places))
+        self._on_windows(len(batch.places))
         for tile in batch.whole:
-            self._heard(sum(tile.counts[f"n_{reason}"] for reason in SKIPPED_BECAUSE))
+            self._on_windows(sum(tile.counts[f"n_{reason}"] for reason in SKIPPED_BECAUSE))
             yield tile
 
 
-def _strips(windows: list[Asked]) -> Iterator[list[Asked]]:
+def _strips(windows: list[WindowRequest]) -> Iterator[list[WindowRequest]]:
     """Windows in lattice order, in runs whose rows fall into the same strip of the lattice."""
-    for _, run in groupby(windows, key=lambda asked: asked.address[0] // STRIP_PX):
+    for _, run in groupby(windows, key=lambda request: request.address[0] // STRIP_PX):
         yield list(run)
 
 

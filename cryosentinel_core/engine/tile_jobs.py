@@ -18,16 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosentinel_core.engine.machine import peak_memory_mib
-from cryosentinel_core.engine.model_loading import build_segmenter
-from cryosentinel_core.engine.shared_windows import Ground, count_windows
+from cryosentinel_core.engine.shared_windows import SegmentTask, count_windows
 from cryosentinel_core.engine.stopwatch import Stopwatch, WorkDone
-from cryosentinel_core.engine.stream import Heard, TileStream, TileSum
+from cryosentinel_core.engine.stream import OnWindows, TileStream, TileSum
 from cryosentinel_core.ground.lattice import Cell, Tile
 from cryosentinel_core.io.rasters.cogs import write_cog_in_strips
 from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, SPREAD_LAYER
 from cryosentinel_core.io.workspace import is_current, write_json
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.segment.segmenter import Engine, Segmenter
+from cryosentinel_core.segment.segmenter import Engine, Segmenter, ThreadedSegmenter
 from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.units import CELL_PX
 
@@ -60,9 +59,9 @@ class TileJob:
         return self.part.with_suffix(".json")
 
     @property
-    def ground(self) -> Ground:
-        """What there is to segment."""
-        return Ground(
+    def task(self) -> SegmentTask:
+        """Cells to segment, and the stack they are read from."""
+        return SegmentTask(
             stack=self.stack,
             stack_tile_cells=self.stack_tile_cells,
             cells=self.cells,
@@ -71,29 +70,30 @@ class TileJob:
 
     @property
     def is_done(self) -> bool:
-        """True if the parts on disk are the ones asked for."""
+        """True if the parts on disk are the ones request for."""
         wanted = [self.part, self.spread_part] if self.settings.uncertainty else [self.part]
         return is_current(self.record, self.provenance, *wanted)
 
     @property
     def spread_part(self) -> Path:
-        """Final name of the tile's spreads, where they are asked for."""
+        """Final name of the tile's spreads, where they are request for."""
         return self.part.with_name(f"{self.part.stem}_spread.tif")
 
 
-def segment_tile(job: TileJob, heard: Heard | None = None) -> WorkDone:
+def segment_tile(job: TileJob, segmenter: Segmenter, on_windows: OnWindows | None = None) -> WorkDone:
     """Write the logits of one tile's core cells; does nothing if they are there. See `segment_run`."""
-    return segment_run([job], heard)
+    return segment_run([job], segmenter, on_windows)
 
 
-def segment_run(jobs: Sequence[TileJob], heard: Heard | None = None) -> WorkDone:
+def segment_run(jobs: Sequence[TileJob], segmenter: Segmenter, on_windows: OnWindows | None = None) -> WorkDone:
     """Write the logits of some tiles' core cells, as one stream of windows; tiles that are there are kept.
 
     A finished tile is compressed and written in a thread while the next ones are computed.
 
     Args:
-        jobs: What to do; all with the same settings.
-        heard: Called with the number of windows just finished, skipped ones among them.
+        jobs: Tiles; all with the same settings.
+        segmenter: That of the settings.
+        on_windows: Called with the number of windows just finished, skipped ones among them.
 
     Returns:
         What it cost.
@@ -103,27 +103,26 @@ def segment_run(jobs: Sequence[TileJob], heard: Heard | None = None) -> WorkDone
         return WorkDone()
     watch = Stopwatch()
     with watch.stage("prepare"):
-        segmenter = build_segmenter(todo[0].settings)
         stride = stride_of(segmenter, todo[0].settings)
-        grounds = [job.ground for job in todo]
+        tasks = [job.task for job in todo]
         if isinstance(segmenter, Engine):
-            segmenter.prepare_for(count_windows(grounds, stride))
-    stream = TileStream(segmenter, stride, watch, heard)
+            segmenter.prepare_for(count_windows(tasks, stride))
+    stream = TileStream(segmenter, stride, watch, on_windows)
     with (
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="write") as writer,
-        closing(stream.run(grounds)) as tiles,
+        closing(stream.run(tasks)) as tiles,
     ):
         writing: Future[None] | None = None
         for tile in tiles:
             if writing is not None:
                 writing.result()
-            writing = writer.submit(_write_tile, todo[tile.number], tile, watch)
+            writing = writer.submit(_write_tile, todo[tile.number], tile, segmenter, watch)
         if writing is not None:
             writing.result()
     return work_of(segmenter, stream.n_computed, watch)
 
 
-def _write_tile(job: TileJob, tile: TileSum, watch: Stopwatch) -> None:
+def _write_tile(job: TileJob, tile: TileSum, segmenter: Segmenter, watch: Stopwatch) -> None:
     """The tile's logits and spreads, then its record."""
     with watch.stage("write"):
         hull, tags = tile.hull, job.provenance.as_tags()
@@ -132,7 +131,9 @@ def _write_tile(job: TileJob, tile: TileSum, watch: Stopwatch) -> None:
         if job.settings.uncertainty:
             spread = tile.encode_spread()
             write_cog_in_strips(job.spread_part, hull, SPREAD_LAYER, tags, lambda strip: spread[strip.slices_in(hull)])
-        write_json(job.record, {**job.provenance.as_dict(), "counts": tile.counts})
+        threads = segmenter.cpu_threads if isinstance(segmenter, ThreadedSegmenter) else None
+        known = {} if threads is None else {"threads": threads}
+        write_json(job.record, {**job.provenance.as_dict(), "counts": tile.counts, **known})
 
 
 def work_of(segmenter: Segmenter, n_windows: int, watch: Stopwatch) -> WorkDone:
@@ -161,7 +162,7 @@ def segment_cells(
     cells: tuple[Cell, ...],
     segmenter: Segmenter,
     stride: int,
-    heard: Heard | None = None,
+    on_windows: OnWindows | None = None,
     watch: Stopwatch | None = None,
 ) -> tuple[NDArray[np.int16], dict[str, int]]:
     """Stored logits of some cells of one zone, with nothing written.
@@ -169,6 +170,6 @@ def segment_cells(
     Returns:
         (H, W) int16 on the cells' hull, nodata outside the cells and where nothing was observed; and counts of windows.
     """
-    ground = Ground(stack=stack_folder, stack_tile_cells=stack_tile_cells, cells=cells)
-    (tile,) = TileStream(segmenter, stride, watch or Stopwatch(), heard).run([ground])
+    task = SegmentTask(stack=stack_folder, stack_tile_cells=stack_tile_cells, cells=cells)
+    (tile,) = TileStream(segmenter, stride, watch or Stopwatch(), on_windows).run([task])
     return tile.encode(), tile.counts

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryosentinel_core.errors import DataError
+from cryosentinel_core.errors import ConfigError, DataError
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.rasters.mosaic import read_part
 from cryosentinel_core.io.rasters.stack_files import read_layer as read_stack_layer
 from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import read_json
 from cryosentinel_core.lakes.observed import ZoneClasses
+from cryosentinel_core.segment.error_model import UncertaintyModel
 from cryosentinel_core.stack.bands import index_of_band
 from cryosentinel_core.units import REFLECTANCE_SCALE, TILE_CELLS
 
@@ -76,6 +77,21 @@ class YearOfLakes:
     def radar_used(self) -> bool:
         """True if radar took part."""
         return bool(self.run.get("settings", {}).get("radar_used"))
+
+    @property
+    def error_model(self) -> UncertaintyModel:
+        """Constants of how far the segmenter's outlines are off.
+
+        Raises:
+            DataError: If the record does not say them.
+        """
+        try:
+            return UncertaintyModel(**self.run["settings"]["uncertainty"])
+        except (KeyError, TypeError, ConfigError) as error:
+            raise DataError(
+                f"{self.folder / 'run.json'} does not say how far the outlines of {self.year} are off",
+                f"run predict for {self.year} again",
+            ) from error
 
     @property
     def min_area_m2(self) -> float:
@@ -147,6 +163,23 @@ class YearOfLakes:
         if stack is None:
             return None
         return lambda grid: read_stack_layer(stack, "class", grid, tile_cells=self.tile_cells)[0].astype(np.uint8)
+
+
+def shared_error_model(years: Mapping[int, YearOfLakes]) -> UncertaintyModel:
+    """The constants that the lakes of all years were found with.
+
+    Raises:
+        DataError: If a record does not say them, or two years differ: their sigmas could not be compared.
+    """
+    models = {year: results.error_model for year, results in years.items()}
+    first = next(iter(models))
+    for year, model in models.items():
+        if model != models[first]:
+            raise DataError(
+                f"the lakes of {first} and {year} were found with different constants of their outlines' error",
+                "run predict again for both years",
+            )
+    return models[first]
 
 
 def _water_reader(path: Path) -> Callable[[Grid], NDArray[np.uint8]]:

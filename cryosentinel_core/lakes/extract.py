@@ -28,7 +28,7 @@ from cryosentinel_core.lakes.components import BLOCK_PX, Components, find_compon
 from cryosentinel_core.lakes.outlines import place_outlines, trace_outlines
 from cryosentinel_core.lakes.pixel_groups import PixelGroups
 from cryosentinel_core.lakes.tables import BAND_COLUMNS, LAKE_COLUMNS, LakeOrigin, LakeReaders
-from cryosentinel_core.lakes.uncertainty import UncertaintyModel, area_sigmas, model_of_segmenter
+from cryosentinel_core.lakes.uncertainty import area_sigmas
 from cryosentinel_core.stack.stack import COUNT_NAMES
 from cryosentinel_core.units import LOGIT_STEP, MIN_AREA_M2
 
@@ -44,7 +44,6 @@ def extract_lakes(
     transform: Affine | None = None,
     crs: Any = None,
     block_px: int = BLOCK_PX,
-    model: UncertaintyModel | None = None,
 ) -> gpd.GeoDataFrame:
     """All components of one zone of at least 10 px, whole, as rows of a lake table.
 
@@ -59,7 +58,6 @@ def extract_lakes(
             own.
         crs: What the map metres of `transform` mean (anything pyproj takes); None for the hull's zone.
         block_px: Side of a block of work; never changes the result.
-        model: Constants of the error model; None for those of the segmenter's kind.
 
     Returns:
         GeoDataFrame in EPSG:4326 with the columns `LAKE_COLUMNS`, with a spread also `BAND_COLUMNS`, `is_lake` (bool: belongs
@@ -81,7 +79,7 @@ def extract_lakes(
         return _empty(BAND_COLUMNS if readers.spread is not None else ())
     order = np.argsort(np.array(index), kind="stable")
     table = pd.DataFrame({name: [values[i] for i in order] for name, values in columns.items()})
-    return _finish(table, hull.epsg, area, origin, min_area_m2, model or model_of_segmenter(origin.is_network))
+    return _finish(table, hull.epsg, area, origin, min_area_m2)
 
 
 def merge_zones(frames: Sequence[gpd.GeoDataFrame]) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
@@ -262,7 +260,7 @@ def _iso(day: float) -> str:
 
 
 def _finish(
-    table: pd.DataFrame, epsg: int, area: BaseGeometry, origin: LakeOrigin, min_area_m2: float, model: UncertaintyModel
+    table: pd.DataFrame, epsg: int, area: BaseGeometry, origin: LakeOrigin, min_area_m2: float
 ) -> gpd.GeoDataFrame:
     """Add what follows from the geometry and the run."""
     geometry = table["geometry"].to_numpy()
@@ -273,7 +271,7 @@ def _finish(
         table["unobserved_share"].to_numpy(),
         table["n_observations"].to_numpy(),
         lacks_radar=origin.is_network and not origin.radar_used,
-        model=model,
+        model=origin.error_model,
     )
     band = {name: table[name].to_numpy() for name in _band_of(table)}
     if band:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 
 _INVENTORY: Final = re.compile(
     r"^(?P<year>\d{4})=(?P<path>.+?)(\?(?P<column>[^?=@]+)=(?P<value>[^?@]*))?@(?P<metres>\d+(\.\d+)?)\s*m?$"
@@ -166,6 +167,7 @@ class LakeOrigin:
         model: `water-index`, or name and digest of the weights.
         radar_used: True if radar took part in the segmentation.
         is_network: True for a network, whose outlines are less sure without the radar it was trained with.
+        error_model: Constants of the segmenter's outlines.
     """
 
     aoi: str
@@ -173,6 +175,7 @@ class LakeOrigin:
     model: str
     radar_used: bool
     is_network: bool = False
+    error_model: UncertaintyModel = WATER_INDEX_ERRORS
 
 
 @dataclass(frozen=True, kw_only=True)

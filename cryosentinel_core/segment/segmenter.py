@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from cryosentinel_core.segment.arrays import Arrays
+    from cryosentinel_core.segment.error_model import UncertaintyModel
     from cryosentinel_core.stack.recipe import Recipe
 
 
@@ -108,6 +109,16 @@ class Segmenter(Protocol):
         """The stack recipe that it was made for; None if any will do."""
         ...
 
+    @property
+    def is_network(self) -> bool:
+        """True for a trained network, which is less sure without the radar that it was trained with."""
+        ...
+
+    @property
+    def error_model(self) -> UncertaintyModel:
+        """Constants of how far its outlines are off."""
+        ...
+
     def segment(self, batch: ChipBatch) -> NDArray[np.float32]:
         """Logits of water for each window of a batch.
 
@@ -122,7 +133,7 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class MemberSegmenter(Protocol):
-    """What a segmenter that averages members (flips, models) offers besides."""
+    """A segmenter that averages members (flips, models)."""
 
     @property
     def has_spread(self) -> bool:
@@ -142,7 +153,7 @@ def has_spread(segmenter: Segmenter) -> bool:
 
 @runtime_checkable
 class Engine(Protocol):
-    """What a segmenter that computes on a device offers besides; none of it changes an answer by more than rounding.
+    """A segmenter that computes on a device; nothing of this changes an answer by more than rounding.
 
     `begin(stage(batch))()` is `segment(batch)`, in three steps that may run side by side for three batches. The batch's arrays must
     stay as they are until the answer is there; then they may be used again for another. An engine looks at bands and terrain alone:
@@ -181,25 +192,39 @@ class Engine(Protocol):
         ...
 
     def prepare_for(self, n_windows: int) -> None:
-        """Settle what depends on the size of the job, as the batch size; called before its first window."""
+        """Choose what depends on the size of the job, as the batch size; called before its first window."""
         ...
 
 
 @runtime_checkable
-class OpenPrecision(Protocol):
-    """What a segmenter offers besides that may compute in bf16 if the windows of the job bear it. While open it changes at will."""
+class ThreadedSegmenter(Protocol):
+    """A segmenter whose last bits depend on the number of CPU threads that it computes with."""
+
+    @property
+    def cpu_threads(self) -> int | None:
+        """Threads of one call; None where it computes elsewhere, and they change nothing."""
+        ...
+
+    def use_threads(self, threads: int) -> None:
+        """Compute with so many threads from now on."""
+        ...
+
+
+@runtime_checkable
+class AdjustablePrecision(Protocol):
+    """A segmenter that may compute in bf16 if the windows of the job bear it; its precision changes at will until it is fixed."""
 
     @property
     def is_precision_open(self) -> bool:
-        """True until `close_precision`, if bf16 is there to be chosen."""
+        """True until `fix_precision`, if bf16 may be chosen."""
         ...
 
     def use_precision(self, precision: Literal["float32", "bf16"]) -> None:
         """Compute in this precision from now on; it is part of `digest`."""
         ...
 
-    def close_precision(self) -> None:
-        """Settle the precision as it is."""
+    def fix_precision(self) -> None:
+        """Keep the precision as it is for good."""
         ...
 
     def bf16_error(self, batch: ChipBatch) -> float:

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cryosentinel_core.provenance import digest_of
+from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.stack.bands import index_of_band
 from cryosentinel_core.stack.recipe import Recipe
@@ -154,6 +155,16 @@ class WaterIndex:
     def batch_size(self) -> int:
         """Four chips a call, to keep memory small."""
         return 4
+
+    @property
+    def is_network(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def error_model(self) -> UncertaintyModel:
+        """Constants set by maximum likelihood on simulated scenes."""
+        return WATER_INDEX_ERRORS
 
     @property
     def recipe(self) -> Recipe | None:

@@ -31,7 +31,7 @@ class PredictSettings(Frozen):
         min_area_m2: Smallest lake in the table.
         min_elevation_m: Windows whose heights all lie below are not segmented and stay unobserved; None for no limit.
         workers: Tiles at work side by side (water index only; a network has one process).
-        threads: Threads of one network process on the CPU.
+        threads: CPU threads of one network process; a run that was interrupted goes on with the number that it began with.
         compiling: Whether the network is compiled: `on`, `off`, or `auto` for large jobs on a GPU.
         weights: `model`, or `ema` for the averaged copy that a checkpoint may hold.
         uncertainty: Write the spread of the members' logits, and give lakes an area band.
@@ -50,7 +50,7 @@ class PredictSettings(Frozen):
     min_area_m2: float = Field(default=MIN_AREA_M2, gt=0)
     min_elevation_m: float | None = Field(default=None, allow_inf_nan=False)
     workers: int = Field(default=2, ge=1, le=256)
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=2, ge=1, le=256)
     compiling: Literal["auto", "on", "off"] = "auto"
     weights: Literal["model", "ema"] = "model"
     uncertainty: bool = False

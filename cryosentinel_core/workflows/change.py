@@ -29,17 +29,16 @@ from cryosentinel_core.io.tables.inventories import read_inventory
 from cryosentinel_core.io.tables.registry import read_registry, write_registry
 from cryosentinel_core.io.tables.vector import newest_date, read_layer, write_csv, write_geopackage, write_parquet
 from cryosentinel_core.io.workspace import Workspace, is_current, remove_leftovers, translate_os_error, write_json
-from cryosentinel_core.io.year_results import TrueColour, YearOfLakes
+from cryosentinel_core.io.year_results import TrueColour, YearOfLakes, shared_error_model
 from cryosentinel_core.lakes.observed import look_at_ground
 from cryosentinel_core.lakes.tables import GroundSeen, Inventory
-from cryosentinel_core.lakes.uncertainty import DEFAULT_MODEL, UncertaintyModel, model_of_segmenter
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.report.change_summary import RECORD, ChangeSummary, read_summary, result_of
 from cryosentinel_core.report.picture import draw_change
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scenes.registration import Registration, registration_constants
+from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 from cryosentinel_core.settings.change import ChangeSettings
-from cryosentinel_core.settings.predict import WATER_INDEX
 from cryosentinel_core.workflows.image_shifts import (
     REGISTRATION_BAND,
     is_worth_moving,
@@ -49,7 +48,7 @@ from cryosentinel_core.workflows.image_shifts import (
 )
 
 _NAME_COLUMNS: Final = ("name", "lake", "lake_name", "lake_key")
-INVENTORY_MODEL: Final = replace(DEFAULT_MODEL, registration_m=0.0, systematic_change_share=0.0)
+INVENTORY_MODEL: Final = replace(WATER_INDEX_ERRORS, registration_m=0.0, systematic_change_share=0.0)
 """For outlines that others drew: half a pixel along the perimeter is the whole error of a year."""
 
 
@@ -72,15 +71,15 @@ def change(
         model_name: Of the results' folder: `water-index` or the weights' name and digest.
         settings: Of the comparison.
         reporter: Hears progress, notes and warnings.
-        uncertainty: Constants of the error model; None for those of the segmenter's kind.
+        uncertainty: Constants of the error model; None for those that the years' lakes were found with.
 
     Raises:
         InputError: If the years are not ascending and distinct.
         DataError: If a year's lakes are missing or damaged.
         OutputWrite: If the disk refuses.
     """
-    comparison = _comparison(years, settings, uncertainty or model_of_segmenter(model_name != WATER_INDEX))
-    opened = {year: YearOfLakes.open(workspace.model(area_name, year, model_name), year) for year in comparison.years}
+    opened = {year: YearOfLakes.open(workspace.model(area_name, year, model_name), year) for year in years}
+    comparison = _comparison(years, settings, uncertainty or shared_error_model(opened))
     folder = workspace.change(area_name, comparison.years, model_name)
     warnings = _warnings_of(opened, settings.min_area_m2)
     provenance = Provenance(

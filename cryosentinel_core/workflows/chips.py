@@ -19,22 +19,21 @@ from cryosentinel_core.chips.chip_answer import answer_of, lakes_of, nothing_see
 from cryosentinel_core.chips.chip_result import ChipResult
 from cryosentinel_core.engine.chip_stream import segment_chips
 from cryosentinel_core.engine.model_loading import build_segmenter, plain_of
-from cryosentinel_core.engine.precision import SAMPLE_WINDOWS, settle_precision
-from cryosentinel_core.engine.prefetch import ahead
+from cryosentinel_core.engine.precision import SAMPLE_WINDOWS, choose_job_precision
+from cryosentinel_core.engine.prefetch import prefetch
 from cryosentinel_core.errors import CryosentinelError, InputError
 from cryosentinel_core.io.chip_results import ChipResults, NameList, open_results
 from cryosentinel_core.io.chip_sources import open_chips
 from cryosentinel_core.io.workspace import Workspace, remove_leftovers
 from cryosentinel_core.lakes.area_band import BAND_REACH_PX
 from cryosentinel_core.lakes.plain_rows import rows_of
-from cryosentinel_core.lakes.uncertainty import model_of_segmenter
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.report.chip_summary import ChipsSummary, summarise
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.segment.segmenter import Engine, Segmenter, has_spread
 from cryosentinel_core.segment.windows import join_batches
 from cryosentinel_core.settings.chips import ChipSelection
-from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
+from cryosentinel_core.settings.predict import PredictSettings
 
 
 def predict_chips(
@@ -63,7 +62,7 @@ def predict_chips(
         with closing(source.read(lambda name, error: None)) as chips:
             return list(islice((chip for chip in chips if chip.is_observed), SAMPLE_WINDOWS))
 
-    settle_precision(
+    choose_job_precision(
         segmenter,
         is_begun=lambda: any(
             _Run(results, segmenter, settings, reporter, source).plan(chip).done for chip in first_chips()
@@ -132,7 +131,7 @@ class _Run:
 
     def _todo(self) -> Generator[_Task, None, None]:
         """Chips that the segmenter is to see; the others get their result at once."""
-        with closing(ahead(self.source.read(self._fail), "chips")) as chips:
+        with closing(prefetch(self.source.read(self._fail), "chips")) as chips:
             for chip in chips:
                 task = self.plan(chip)
                 self.digests[task.name] = task.provenance.digest
@@ -190,5 +189,5 @@ def _plain(segmenter: Segmenter, settings: PredictSettings) -> dict[str, Any]:
         **band,
         "threshold": settings.threshold,
         "min_area_m2": settings.min_area_m2,
-        "uncertainty": model_of_segmenter(segmenter.name != WATER_INDEX).as_dict(),
+        "uncertainty": segmenter.error_model.as_dict(),
     }

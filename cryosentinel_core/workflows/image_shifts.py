@@ -24,7 +24,6 @@ from cryosentinel_core.io.rasters.stack_files import read_layer as read_stack_la
 from cryosentinel_core.io.workspace import read_json
 from cryosentinel_core.io.year_results import YearOfLakes
 from cryosentinel_core.lakes.tables import Status
-from cryosentinel_core.lakes.uncertainty import UncertaintyModel
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scenes.registration import (
     MAX_PATCHES,
@@ -38,6 +37,7 @@ from cryosentinel_core.scenes.registration import (
     move_outline,
     patches_of_cells,
 )
+from cryosentinel_core.segment.error_model import UncertaintyModel
 from cryosentinel_core.stack.bands import index_of_band
 from cryosentinel_core.stack.stack import COUNT_NAMES, Condition
 

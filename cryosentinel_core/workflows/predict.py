@@ -3,7 +3,7 @@
 Writes `<aoi>/<year>/<model>/`: `logit_<epsg>.tif`, `probability_<epsg>.tif`, `water_<epsg>.tif`, `lakes.gpkg`,
 `lakes.parquet`, `run.json` and, where asked for, `spread_<epsg>.tif`. The logits of each tile stay in `tiles/`, so that a run
 goes on where it stopped and a tile that changed is the only one done again; that folder may be deleted. Neighbours:
-`segmenting` runs the tiles; `year_results` makes the year's files of them; `predict_summary` says what came of it.
+`engine.dispatch` runs the tiles; `predict_year` makes the year's files of them; `predict_summary` says what came of it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from cryosentinel_core.engine.dispatch import segment_tiles
-from cryosentinel_core.engine.model_loading import build_segmenter, devices_of, plain_of
-from cryosentinel_core.engine.precision import sample_windows, settle_precision
+from cryosentinel_core.engine.model_loading import build_segmenter, devices_for, plain_of
+from cryosentinel_core.engine.precision import choose_job_precision, sample_windows
+from cryosentinel_core.engine.threads import continue_with_threads
 from cryosentinel_core.engine.tile_jobs import TileJob
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Cell, group_cells
 from cryosentinel_core.io.locks import hold_parts
 from cryosentinel_core.io.workspace import Workspace, read_json, remove_leftovers
 from cryosentinel_core.lakes.area_band import BAND_REACH_PX
-from cryosentinel_core.lakes.uncertainty import model_of_segmenter
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.segment.segmenter import Segmenter
 from cryosentinel_core.settings.fetch import FetchSettings
-from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.stack.recipe import Recipe
 from cryosentinel_core.workflows.fetch import fetch
 from cryosentinel_core.workflows.predict_year import YearPlan, finish_year
@@ -73,7 +73,7 @@ def predict(
             for year in years
         ]
 
-    settle_precision(
+    choose_job_precision(
         segmenter,
         is_begun=lambda: any(job.is_done for job in _jobs_of(plan_years())),
         sample=lambda: sample_windows(_jobs_of(plan_years()), segmenter),
@@ -83,6 +83,7 @@ def predict(
     task = f"predict {' '.join(map(str, years))} of {area.name}"
     results = []
     with hold_parts((plan.folder for plan in plans), task, reporter):
+        continue_with_threads(segmenter, _jobs_of(plans), reporter)
         engine = _segment(plans, segmenter, settings, reporter)
         for number, plan in enumerate(plans):
             reporter.progress("lakes", number, len(plans))
@@ -154,7 +155,7 @@ def _plan_year(
             "tta": settings.tta,
             "weights": settings.weights,
             "recipe": recipe.as_dict(),
-            "uncertainty": model_of_segmenter(segmenter.name != WATER_INDEX).as_dict(),
+            "uncertainty": segmenter.error_model.as_dict(),
             "aoi": area.name,
             "area": digest_of(area.geometry.wkb_hex),
             "year": year,
@@ -196,5 +197,5 @@ def _segment(
     for plan in plans:
         remove_leftovers(plan.folder)
     began = time.perf_counter()
-    work = segment_tiles(todo, segmenter, settings, reporter, devices_of(settings))
+    work = segment_tiles(todo, segmenter, settings, reporter, devices_for(segmenter, settings))
     return {"n_tiles": len(todo), "n_tiles_kept": len(jobs) - len(todo), **work.as_dict(time.perf_counter() - began)}

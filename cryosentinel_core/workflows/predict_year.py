@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.engine.stopwatch import Stopwatch
 from cryosentinel_core.engine.stream import SKIPPED_BECAUSE
+from cryosentinel_core.engine.threads import threads_of
 from cryosentinel_core.engine.tile_jobs import TileJob
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Cell, Grid, hull_of_cells, mask_of_cells
@@ -35,7 +36,7 @@ from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.report.predict_summary import YearResult
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.segment.segmenter import Segmenter
-from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
+from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.stack.stack import Condition
 from cryosentinel_core.units import LOGIT_NODATA, SPREAD_NODATA
 
@@ -117,6 +118,7 @@ def finish_year(
             "zones": zones,
             "result": result,
             **_count_windows(plan),
+            **({"threads": threads} if (threads := threads_of(plan.jobs)) else {}),
             "seconds": {name: round(value, 3) for name, value in watch.seconds.items()},
             "engine": engine,
         },
@@ -211,7 +213,8 @@ def _find_lakes(
         year=plan.year,
         model=segmenter.name,
         radar_used=plan.radar_used,
-        is_network=segmenter.name != WATER_INDEX,
+        is_network=segmenter.is_network,
+        error_model=segmenter.error_model,
     )
     found = []
     for epsg in zones:

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from made_stack import cells_of, make_jobs, write_made_stack
 
-from cryosentinel_core.engine.dispatch import segment_tiles
+from cryosentinel_core.engine.dispatch import segment_tile_on_worker, segment_tiles
 from cryosentinel_core.engine.jobs import run_jobs
 from cryosentinel_core.engine.model_loading import build_segmenter
-from cryosentinel_core.engine.tile_jobs import segment_tile
 from cryosentinel_core.errors import ConfigError, RasterError
 from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.workspace import Workspace
@@ -90,7 +89,7 @@ def test_errors_come_back(tmp_path: Path, scheduler: str) -> None:
         path.write_bytes(b"II*\0nothing")
     jobs = make_jobs(stack, tmp_path / "out", cells)
     with pytest.raises(RasterError) as caught:
-        list(run_jobs(segment_tile, jobs, workers=1, scheduler=scheduler))
+        list(run_jobs(segment_tile_on_worker, jobs, workers=1, scheduler=scheduler))
     assert caught.value.hint
     with pytest.raises(ConfigError, match="no scheduler answers"):
-        list(run_jobs(segment_tile, jobs, workers=1, scheduler="nonsense://nowhere"))
+        list(run_jobs(segment_tile_on_worker, jobs, workers=1, scheduler="nonsense://nowhere"))

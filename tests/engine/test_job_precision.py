@@ -11,13 +11,13 @@ import pytest
 from made_chips import lake_chip, make_dataset
 from made_stack import FakeNetwork, cells_of, make_jobs, write_made_stack
 
-from cryosentinel_core.engine import tile_jobs as segment
-from cryosentinel_core.engine.precision import sample_windows, settle_precision
+from cryosentinel_core.engine.precision import choose_job_precision, sample_windows
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.segment.segmenter import ChipBatch, OpenPrecision
+from cryosentinel_core.segment.segmenter import AdjustablePrecision, ChipBatch
+from cryosentinel_core.settings.chips import ChipSelection
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows import chips, predict
@@ -42,7 +42,7 @@ class Undecided(FakeNetwork):
             raise ModelError("settled")
         self.precision = precision
 
-    def close_precision(self) -> None:
+    def fix_precision(self) -> None:
         self.is_precision_open = False
 
     def bf16_error(self, batch: ChipBatch) -> float:
@@ -70,8 +70,8 @@ def one_chip() -> ChipBatch:
 @pytest.mark.parametrize(("error", "wanted"), [(0.0, "bf16"), (0.03, "bf16"), (0.031, "float32"), (np.inf, "float32")])
 def test_by_the_error_on_the_job_s_own_windows(error: float, wanted: str) -> None:
     fake, hearing = Undecided(error), Hearing()
-    assert isinstance(fake, OpenPrecision)
-    settle_precision(fake, lambda: False, one_chip, hearing)
+    assert isinstance(fake, AdjustablePrecision)
+    choose_job_precision(fake, lambda: False, one_chip, hearing)
     assert (fake.precision, fake.is_precision_open, fake.n_checks) == (wanted, False, 1)
     assert [("float32" in note, "0.03" in note or "inf" in note) for note in hearing.notes] == (
         [] if wanted == "bf16" else [(True, True)]
@@ -81,16 +81,16 @@ def test_by_the_error_on_the_job_s_own_windows(error: float, wanted: str) -> Non
 @pytest.mark.parametrize("begun", ["bf16", "float32"])
 def test_what_is_begun_is_gone_on_with(begun: str) -> None:
     fake = Undecided(error=0.0 if begun == "float32" else 9.0)
-    settle_precision(fake, lambda: fake.precision == begun, one_chip, Silent())
+    choose_job_precision(fake, lambda: fake.precision == begun, one_chip, Silent())
     assert (fake.precision, fake.is_precision_open, fake.n_checks) == (begun, False, 0)
 
 
 def test_a_job_without_windows_and_a_precision_that_is_settled() -> None:
     fake = Undecided(9.0)
-    settle_precision(fake, lambda: False, lambda: None, Silent())
+    choose_job_precision(fake, lambda: False, lambda: None, Silent())
     assert (fake.precision, fake.is_precision_open, fake.n_checks) == ("bf16", False, 0)
-    settle_precision(fake, lambda: pytest.fail("not asked"), lambda: pytest.fail("not asked"), Silent())
-    settle_precision(FakeNetwork(), lambda: pytest.fail("not asked"), lambda: pytest.fail("not asked"), Silent())
+    choose_job_precision(fake, lambda: pytest.fail("not asked"), lambda: pytest.fail("not asked"), Silent())
+    choose_job_precision(FakeNetwork(), lambda: pytest.fail("not asked"), lambda: pytest.fail("not asked"), Silent())
 
 
 @pytest.mark.parametrize("tile_cells", [1, 2])
@@ -114,10 +114,8 @@ def test_an_area(small_catalogue: Path, tmp_path: Path, monkeypatch: pytest.Monk
     for name, error, wanted in (("good", 0.01, "bf16"), ("bad", 0.5, "float32")):
         for number, own_error in enumerate((error, 0.51 - error)):
             fake = Undecided(own_error)
-            for room in (predict, segment):
-                monkeypatch.setattr(room, "build_segmenter", lambda settings, fake=fake: fake)
+            monkeypatch.setattr(predict, "build_segmenter", lambda settings, fake=fake: fake)
             settings = PredictSettings(model="made.ckpt", overlap=0.0, device="cpu")
-            monkeypatch.setattr(predict, "devices_of", lambda settings: [])
             predict.predict(
                 Workspace(tmp_path / name), area, [2023], settings, FetchSettings(catalog=str(small_catalogue)),
                 reporter=Silent(),
@@ -136,6 +134,6 @@ def test_chips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fake = Undecided(error)
         monkeypatch.setattr(chips, "build_segmenter", lambda settings, fake=fake: fake)
         summary = chips.predict_chips(
-            Workspace(tmp_path), source, PredictSettings(model="made.ckpt"), reporter=Silent()
+            Workspace(tmp_path), ChipSelection(path=source), PredictSettings(model="made.ckpt"), reporter=Silent()
         )
         assert (fake.precision, fake.n_checks, summary.n_reused) == ("float32", 1 - number, 3 * number)

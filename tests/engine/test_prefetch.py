@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from cryosentinel_core.engine.prefetch import ahead
+from cryosentinel_core.engine.prefetch import prefetch
 
 
 def test_order_one_ahead_and_no_more() -> None:
@@ -19,7 +19,7 @@ def test_order_one_ahead_and_no_more() -> None:
             yield number
 
     seen = []
-    for item in ahead(make(), "made"):
+    for item in prefetch(make(), "made"):
         # The next one may be on its way; the one after it must not be.
         assert max(made) <= item + 1
         seen.append(item)
@@ -34,7 +34,7 @@ def test_the_next_is_made_while_this_one_is_used() -> None:
         asked.set()
         yield 2
 
-    items = ahead(make(), "made")
+    items = prefetch(make(), "made")
     assert next(items) == 1
     assert asked.wait(10), "nobody asked for the second item, and yet it is made"
     items.close()
@@ -45,7 +45,7 @@ def test_errors_come_where_their_item_would() -> None:
         yield 1
         raise ValueError("two")
 
-    items = ahead(make(), "made")
+    items = prefetch(make(), "made")
     assert next(items) == 1
     with pytest.raises(ValueError, match="two"):
         next(items)
@@ -60,7 +60,7 @@ def test_leaving_early_closes_the_maker_and_its_thread() -> None:
         finally:
             closed.append(threading.current_thread().name)
 
-    items = ahead(make(), "leaving")
+    items = prefetch(make(), "leaving")
     next(items)
     items.close()
     assert len(closed) == 1

@@ -27,32 +27,41 @@ class Errand:
     what: str = "go"
 
 
-def run_errand(errand: Errand, device: str) -> tuple[int, str, int]:
-    if errand.what == "fail":
-        raise InputError("no such errand", "stay at home")
-    if errand.what == "die":
-        os._exit(1)
-    time.sleep(0.05)
-    return errand.number, device, os.getpid()
+class Runner:
+    """Does errands on one device; says how many it has done."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.n_done = device, 0
+
+    def __call__(self, errand: Errand) -> tuple[int, str, int, int]:
+        if errand.what == "fail":
+            raise InputError("no such errand", "stay at home")
+        if errand.what == "die":
+            os._exit(1)
+        time.sleep(0.05)
+        self.n_done += 1
+        return errand.number, self.device, os.getpid(), self.n_done
 
 
 def test_every_job_once_and_a_process_a_device() -> None:
-    found = list(run_on_devices(run_errand, [Errand(number) for number in range(6)], ["cpu", "cpu"]))
+    found = list(run_on_devices(Runner, [Errand(number) for number in range(6)], ["cpu", "cpu"]))
     assert sorted(index for index, _ in found) == list(range(6))
-    assert all(index == number for index, (number, _, _) in found)
-    assert {device for _, (_, device, _) in found} == {"cpu"}
-    processes = {process for _, (_, _, process) in found}
+    assert all(index == number for index, (number, _, _, _) in found)
+    assert {device for _, (_, device, _, _) in found} == {"cpu"}
+    processes = {process for _, (_, _, process, _) in found}
+    most = {process: max(n for _, (_, _, own, n) in found if own == process) for process in processes}
+    assert sum(most.values()) == 6, "one worker a process, kept from job to job"
     assert 1 <= len(processes) <= 2
     assert os.getpid() not in processes
-    assert list(run_on_devices(run_errand, [], ["cpu"])) == []
+    assert list(run_on_devices(Runner, [], ["cpu"])) == []
 
 
 def test_errors_arrive_whole() -> None:
     with pytest.raises(InputError, match="no such errand") as caught:
-        list(run_on_devices(run_errand, [Errand(0), Errand(1, "fail")], ["cpu", "cpu"]))
+        list(run_on_devices(Runner, [Errand(0), Errand(1, "fail")], ["cpu", "cpu"]))
     assert caught.value.hint == "stay at home"
     with pytest.raises(ModelError, match="the process on cpu died"):
-        list(run_on_devices(run_errand, [Errand(0, "die")], ["cpu"]))
+        list(run_on_devices(Runner, [Errand(0, "die")], ["cpu"]))
 
 
 def test_cards_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

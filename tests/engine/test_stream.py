@@ -14,7 +14,7 @@ import torch
 from made_stack import EPSG, FakeNetwork, cells_of, make_jobs, write_made_stack
 
 from cryosentinel_core.engine import tile_jobs as segment
-from cryosentinel_core.engine.shared_windows import Ground, SharingPlan
+from cryosentinel_core.engine.shared_windows import SegmentTask, SharedWindowPlan
 from cryosentinel_core.engine.stopwatch import Stopwatch
 from cryosentinel_core.engine.stream import TileStream
 from cryosentinel_core.engine.tile_jobs import segment_cells, segment_run
@@ -125,10 +125,10 @@ def test_the_same_as_window_after_window(stack: Path, kind: type[FakeNetwork], b
 @pytest.mark.parametrize("kind", [Stepwise, OnDevice])
 def test_batches_are_full_across_strips_and_tiles(stack: Path, kind: type[Stepwise]) -> None:
     fake = kind(4)
-    grounds = [Ground(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
+    tasks = [SegmentTask(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
     heard: list[int] = []
     stream = TileStream(fake, 112, Stopwatch(), heard.append)
-    tiles = list(stream.run(grounds))
+    tiles = list(stream.run(tasks))
     assert [tile.number for tile in tiles] == [0, 1, 2, 3]
     sizes = [len(batch) for batch in fake.batches]
     assert set(sizes[:-1]) == {4}
@@ -146,11 +146,11 @@ def test_batches_are_full_across_strips_and_tiles(stack: Path, kind: type[Stepwi
 def test_with_room_for_few_shared_windows_the_rest_is_computed_again(
     stack: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    monkeypatch.setattr("cryosentinel_core.engine.stream.SharingPlan", partial(SharingPlan, room=room))
-    grounds = [Ground(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
+    monkeypatch.setattr("cryosentinel_core.engine.stream.SharedWindowPlan", partial(SharedWindowPlan, room=room))
+    tasks = [SegmentTask(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
     fake = Stepwise(4)
     stream = TileStream(fake, 112, Stopwatch())
-    tiles = list(stream.run(grounds))
+    tiles = list(stream.run(tasks))
     least = segment_cells(stack, 2, tuple(WANTED), FakeNetwork(), 112)[1]["n_windows"]
     most = sum(tile.counts["n_windows"] for tile in tiles)
     assert stream.n_computed == most if room == 0 else least < stream.n_computed < most
@@ -162,8 +162,8 @@ def test_with_room_for_few_shared_windows_the_rest_is_computed_again(
 def test_years_share_no_windows(stack: Path, tmp_path: Path) -> None:
     """The same cells of two stacks."""
     other = write_made_stack(tmp_path / "other", cells_of(6, 3), seed=1)
-    grounds = [Ground(stack=path, stack_tile_cells=2, cells=(cell,)) for path in (stack, other) for cell in WANTED]
-    tiles = list(TileStream(FakeNetwork(5), 112, Stopwatch()).run(grounds))
+    tasks = [SegmentTask(stack=path, stack_tile_cells=2, cells=(cell,)) for path in (stack, other) for cell in WANTED]
+    tiles = list(TileStream(FakeNetwork(5), 112, Stopwatch()).run(tasks))
     hull = hull_of_cells(WANTED)
     for path, of_year in ((stack, tiles[:4]), (other, tiles[4:])):
         whole = one_by_one(path, WANTED, 112)
@@ -199,8 +199,8 @@ def test_stacks_with_and_without_radar_share_a_batch(stack: Path, tmp_path: Path
     blind = write_made_stack(tmp_path / "blind", cells, radar=False)
     (blind / "recipe.json").write_text('{"radar": "none"}')
     fake = FakeNetwork(1000)
-    grounds = [Ground(stack=path, stack_tile_cells=2, cells=(cells[4],)) for path in (stack, blind)]
-    assert len(list(TileStream(fake, 224, Stopwatch()).run(grounds))) == 2
+    tasks = [SegmentTask(stack=path, stack_tile_cells=2, cells=(cells[4],)) for path in (stack, blind)]
+    assert len(list(TileStream(fake, 224, Stopwatch()).run(tasks))) == 2
     assert len(fake.batches) == 1
     one = cut_chips(
         read_stack(stack, EPSG, cells[4].grid, tile_cells=2), [(cells[4].grid.row, cells[4].grid.col)], 224, 0
@@ -228,25 +228,23 @@ def test_errors_of_every_stage_come_through(stack: Path, tmp_path: Path, monkeyp
         path.write_bytes(b"II*\0nothing")
     with pytest.raises(RasterError):
         segment_cells(broken, 2, (cells_of(3, 3)[4],), FakeNetwork(), 112)
-    monkeypatch.setattr(segment, "build_segmenter", lambda settings: FakeNetwork())
 
     def refuse(*_: Any, **__: Any) -> None:
         raise OutputWrite("full")
 
     monkeypatch.setattr(segment, "write_cog_in_strips", refuse)
     with pytest.raises(OutputWrite, match="full"):
-        segment_run(make_jobs(stack, tmp_path / "out", WANTED))
+        segment_run(make_jobs(stack, tmp_path / "out", WANTED), FakeNetwork())
     assert not [t for t in threading.enumerate() if t.name.startswith(("read", "cut", "write"))], (
         "no thread stays behind"
     )
 
 
-def test_a_run_over_tiles(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_over_tiles(stack: Path, tmp_path: Path) -> None:
     """Written tiles join without a seam, hold their counts, and are not done twice."""
     fake = Stepwise(4)
-    monkeypatch.setattr(segment, "build_segmenter", lambda settings: fake)
     jobs = make_jobs(stack, tmp_path, WANTED)
-    done = segment_run(jobs)
+    done = segment_run(jobs, fake)
     assert done.n_windows == sum(len(batch) for batch in fake.batches)
     assert fake.prepared == [len(windows_touching(WANTED, 112))]
     assert done.engine == {"device": "fake"}
@@ -260,17 +258,17 @@ def test_a_run_over_tiles(stack: Path, tmp_path: Path, monkeypatch: pytest.Monke
         assert job.is_done
     jobs[1].record.unlink()
     before = jobs[0].part.stat().st_mtime_ns, jobs[1].part.read_bytes()
-    again = segment_run(jobs)
+    again = segment_run(jobs, fake)
     assert 0 < again.n_windows < done.n_windows
     assert (jobs[0].part.stat().st_mtime_ns, jobs[1].part.read_bytes()) == before
-    assert segment_run(jobs).engine == {}
+    assert segment_run(jobs, fake).engine == {}
 
 
-def test_low_windows_are_passed_over(stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_low_windows_are_passed_over(stack: Path, tmp_path: Path) -> None:
     """Heights rise by 100 m a row of cells, southwards: 4,000 m in row 0, 4,200 m in row 2 of the stack."""
     whole = one_by_one(stack, WANTED, 112)
-    ground = Ground(stack=stack, stack_tile_cells=2, cells=tuple(WANTED), min_elevation_m=4250.0)
-    (tile,) = TileStream(FakeNetwork(), 112, Stopwatch()).run([ground])
+    task = SegmentTask(stack=stack, stack_tile_cells=2, cells=tuple(WANTED), min_elevation_m=4250.0)
+    (tile,) = TileStream(FakeNetwork(), 112, Stopwatch()).run([task])
     logits = tile.encode()
     top = hull_of_cells(cells_of(6, 3)).row
     row_of = (tile.hull.row + np.arange(tile.hull.height) - top) / 224
@@ -284,9 +282,8 @@ def test_low_windows_are_passed_over(stack: Path, tmp_path: Path, monkeypatch: p
     n_blank = segment_cells(stack, 2, tuple(WANTED), FakeNetwork(), 112)[1]["n_unobserved"]
     assert tile.counts["n_below_elevation"] == n_low - n_blank > 0
     assert tile.counts["n_unobserved"] == n_blank, "what was not seen is counted as such, however low"
-    monkeypatch.setattr(segment, "build_segmenter", lambda settings: FakeNetwork())
     for job in make_jobs(stack, tmp_path, WANTED, min_elevation_m=4250.0):
-        segment_run([job])
+        segment_run([job], FakeNetwork())
         grid = hull_of_cells(job.cells)
         np.testing.assert_array_equal(read_part(job.part, grid, 0), logits[grid.slices_in(tile.hull)])
 
@@ -296,8 +293,8 @@ def test_a_limit_between_heights_and_unknown_heights(tmp_path: Path) -> None:
     stack = write_made_stack(tmp_path / "stack", cells, height_m=float("nan"))
     for height, found in ((float("nan"), 1), (1000.0, 0), (1200.0, 1)):
         stack = write_made_stack(tmp_path / str(height), cells, height_m=height)
-        ground = Ground(stack=stack, stack_tile_cells=2, cells=(cells[0],), min_elevation_m=1200.0)
-        (tile,) = TileStream(FakeNetwork(), 224, Stopwatch()).run([ground])
+        task = SegmentTask(stack=stack, stack_tile_cells=2, cells=(cells[0],), min_elevation_m=1200.0)
+        (tile,) = TileStream(FakeNetwork(), 224, Stopwatch()).run([task])
         assert tile.counts["n_windows"] == found, height
 
 
@@ -324,9 +321,9 @@ class Frugal(Stepwise):
 )
 def test_batches_are_cut_into_memory_used_before(stack: Path, fake: Frugal, most: int) -> None:
     """What stood there is not seen, and a batch of another size gets its own."""
-    grounds = [Ground(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
+    tasks = [SegmentTask(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
     whole = one_by_one(stack, WANTED, 112)
-    for tile in TileStream(fake, 112, Stopwatch()).run(grounds):
+    for tile in TileStream(fake, 112, Stopwatch()).run(tasks):
         np.testing.assert_array_equal(tile.encode(), whole[tile.hull.slices_in(hull_of_cells(WANTED))])
     n_batches = len(fake.allocated) / 3
     assert n_batches <= most < len(fake.batches), "as many as are under way: cut, waiting, begun, late, and one more"

@@ -15,6 +15,7 @@ from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import transformer
 from cryosentinel_core.lakes.extract import extract_lakes, merge_zones
 from cryosentinel_core.lakes.tables import LAKE_COLUMNS, LakeOrigin, LakeReaders
+from cryosentinel_core.segment.error_model import NETWORK_ERRORS, WATER_INDEX_ERRORS
 from cryosentinel_core.units import LOGIT_NODATA
 
 EPSG = 32643
@@ -137,7 +138,10 @@ def test_unobserved_ground_inside_widens_the_error() -> None:
 
 def test_a_network_without_radar_is_less_sure() -> None:
     def sigma(radar_used: bool, is_network: bool) -> float:
-        origin = LakeOrigin(aoi="here", year=2023, model="m", radar_used=radar_used, is_network=is_network)
+        errors = NETWORK_ERRORS if is_network else WATER_INDEX_ERRORS
+        origin = LakeOrigin(
+            aoi="here", year=2023, model="m", radar_used=radar_used, is_network=is_network, error_model=errors
+        )
         found = extract_lakes(readers_of(draw([(100, 100, 20)])), HULL, area_of(HULL), origin)
         return float(found["area_sigma_m2"].iloc[0])
 

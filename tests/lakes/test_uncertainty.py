@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 
 from cryosentinel_core.errors import ConfigError
-from cryosentinel_core.lakes.uncertainty import (
-    UncertaintyModel,
-    area_sigmas,
-    change_sigma,
-    inventory_sigma,
-    model_of_segmenter,
-)
+from cryosentinel_core.lakes.uncertainty import area_sigmas, change_sigma, inventory_sigma
+from cryosentinel_core.segment.error_model import NETWORK_ERRORS, WATER_INDEX_ERRORS, UncertaintyModel
 
 MODEL = UncertaintyModel(
     displacement_m=2.0,
@@ -73,13 +68,13 @@ def test_inventories_take_the_published_half_pixel() -> None:
 
 def test_a_network_that_nobody_calibrated_takes_the_customary_half_pixel() -> None:
     """Both parts together are those of an inventory drawn at 10 m; between years most of it cancels."""
-    model = model_of_segmenter(True)
+    model = NETWORK_ERRORS
     both = np.hypot(model.lake_displacement_m, model.systematic_displacement_m) * 1200.0
     assert both == pytest.approx(float(inventory_sigma([1200.0], 10.0)[0]), rel=0.01)
     random, systematic = area_sigmas([1200.0], [0.2], [0.0], [4], model=model)
     change = change_sigma(random, random, systematic, systematic, [1200.0], [1200.0], model=model)
     assert change < both
-    assert area_sigmas([1200.0], [0.2], [0.0], [4], model=model_of_segmenter(False))[1] < systematic
+    assert area_sigmas([1200.0], [0.2], [0.0], [4], model=WATER_INDEX_ERRORS)[1] < systematic
 
 
 @pytest.mark.parametrize(("name", "value"), [("displacement_m", -1.0), ("registration_m", float("nan"))])

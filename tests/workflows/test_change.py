@@ -148,7 +148,8 @@ def write_year(
     origin = LakeOrigin(aoi="here", year=year, model=model, radar_used=False)
     area = shapely.box(*lonlat(5, SIDE - 5), *lonlat(SIDE - 5, 5))
     found = extract_lakes(readers, HULL, area, origin)
-    provenance = Provenance(kind="lakes", settings={"year": year, "radar_used": False, "day": day})
+    told = {"year": year, "radar_used": False, "day": day, "uncertainty": origin.error_model.as_dict()}
+    provenance = Provenance(kind="lakes", settings=told)
     write_lakes(folder, *merge_zones([found]), provenance)
     write_json(
         folder / "run.json", {**provenance.as_dict(), "stack": "stack-0", "stack_tile_cells": 2, "zones": [EPSG]}

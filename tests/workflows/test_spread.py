@@ -12,7 +12,6 @@ import rasterio
 import shapely
 from made_stack import FakeNetwork, cells_of, make_jobs, write_made_stack
 
-from cryosentinel_core.engine import tile_jobs as segment
 from cryosentinel_core.engine.tile_jobs import segment_run
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Grid, hull_of_cells
@@ -53,8 +52,7 @@ def by_settings(settings: PredictSettings) -> FakeNetwork:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("workflows.predict", "engine.tile_jobs"):
-        monkeypatch.setattr(f"cryosentinel_core.{module}.build_segmenter", by_settings)
+    monkeypatch.setattr("cryosentinel_core.workflows.predict.build_segmenter", by_settings)
 
 
 def run(catalogue: Path, root: Path, area: Area, *, years: tuple[int, ...] = (2023,), **more: Any) -> PredictSummary:
@@ -72,40 +70,38 @@ def raster_of(summary: PredictSummary, kind: str, epsg: int) -> tuple[np.ndarray
     return read_part(path, grid, 0), grid
 
 
-def test_tiles_hold_the_spread_of_members_and_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_hold_the_spread_of_members_and_windows(tmp_path: Path) -> None:
     """At least the members' own; nodata as the logits'; tile by tile as in one piece."""
-    monkeypatch.setattr(segment, "build_segmenter", by_settings)
     cells = cells_of(4, 4)
     stack = write_made_stack(tmp_path / "stack", cells, blank=(cells[10],))
     inner = [cells[5], cells[6], cells[9], cells[10]]
     assert has_spread(Doubting())
     assert not has_spread(FakeNetwork())
     (whole,) = make_jobs(stack, tmp_path / "whole", inner, tile_cells=10, model="fake.ckpt", uncertainty=True)
-    segment_run([whole])
+    segment_run([whole], Doubting())
     hull = hull_of_cells(inner)
     spread, logits = (read_part(path, hull, 0) for path in (whole.spread_part, whole.part))
     np.testing.assert_array_equal(spread == SPREAD_NODATA, logits == LOGIT_NODATA)
     assert (spread[:224, :224] >= 1000).mean() > 0.9
     for job in make_jobs(stack, tmp_path / "cut", inner, model="fake.ckpt", uncertainty=True):
-        segment_run([job])
+        segment_run([job], Doubting())
         grid = hull_of_cells(job.cells)
         np.testing.assert_array_equal(read_part(job.spread_part, grid, 0), spread[grid.slices_in(hull)])
     (plain,) = make_jobs(stack, tmp_path / "plain", inner, tile_cells=10, model="fake.ckpt")
-    segment_run([plain])
+    segment_run([plain], FakeNetwork())
     np.testing.assert_array_equal(read_part(plain.part, hull, 0), logits)
     assert not plain.spread_part.exists()
 
 
-def test_a_tile_without_its_spread_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segment, "build_segmenter", by_settings)
+def test_a_tile_without_its_spread_is_done_again(tmp_path: Path) -> None:
     cells = cells_of(3, 4)
     stack = write_made_stack(tmp_path / "stack", cells)
     jobs = make_jobs(stack, tmp_path / "out", [cells[5], cells[6]], model="fake.ckpt", uncertainty=True)
-    segment_run(jobs)
+    segment_run(jobs, Doubting())
     before = [(job.part.stat().st_mtime_ns, job.spread_part.read_bytes()) for job in jobs]
     jobs[1].spread_part.unlink()
     assert [job.is_done for job in jobs] == [True, False]
-    segment_run(jobs)
+    segment_run(jobs, Doubting())
     assert jobs[0].part.stat().st_mtime_ns == before[0][0]
     assert jobs[1].spread_part.read_bytes() == before[1][1]
 

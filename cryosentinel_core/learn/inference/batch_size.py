@@ -2,7 +2,7 @@
 
 On a CPU always `CPU_BATCH`: a batch's size is part of the last bits of a logit, so that there it must depend neither on the job nor
 on the machine, and matrix products of one window already fill the cores. On a GPU the size that is fastest is tried out. Neighbours:
-`infer` measures and runs.
+`network_segmenter` measures and runs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether `torch.compile` is worth its time for a job.
 
-Neighbours: `infer` asks before its first window.
+Neighbours: `network_segmenter` asks before its first window.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A batch's logits on the device that computes them: checked, and then fetched or left there to be added up.
 
 On a GPU everything here is queued behind the network and nothing waits until the answer is asked for, which the engine does a batch
-later. Neighbours: `infer` and `ensemble` compute; `canvas` adds up.
+later. Neighbours: `network_segmenter` and `ensemble` compute; `canvas` adds up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Answer:
+class DeviceLogits:
     """Logits of a batch, computed or queued to be.
 
     Attributes:
@@ -33,7 +33,7 @@ class Answer:
     broken: tuple[tuple[str, Tensor], ...]
 
     @classmethod
-    def of(cls, name: str, logits: Tensor) -> Answer:
+    def of(cls, name: str, logits: Tensor) -> DeviceLogits:
         """One network's, with its values to be checked."""
         return cls(logits, ((name, (~torch.isfinite(logits)).sum()),))
 

@@ -1,6 +1,6 @@
 """What a user calls a device, and which there are.
 
-Neighbours: `infer` computes on one; `engine.devices` starts a process for each of several.
+Neighbours: `network_segmenter` computes on one; `engine.devices` starts a process for each of several.
 """
 
 from __future__ import annotations

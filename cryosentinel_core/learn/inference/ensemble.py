@@ -1,7 +1,7 @@
 """Several networks as one segmenter: their logits averaged, and their spread over flips and networks where asked for.
 
-All networks are held on the device together; each standardises the same stored chips with its own statistics. Neighbours: `infer` is
-one network; `io.weights.model_files` reads them.
+All networks are held on the device together; each standardises the same stored chips with its own statistics. Neighbours:
+`network_segmenter` is one network; `io.weights.model_files` reads them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from cryosentinel_core.errors import ModelError
-from cryosentinel_core.learn.inference.device_logits import Answer, pool_logits
+from cryosentinel_core.learn.inference.device_logits import DeviceLogits, pool_logits
 from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
 from cryosentinel_core.learn.inference.staging import StagedChips
 from cryosentinel_core.segment.arrays import Arrays
+from cryosentinel_core.segment.error_model import UncertaintyModel
 from cryosentinel_core.segment.segmenter import ChipBatch
 
 if TYPE_CHECKING:
@@ -65,28 +66,28 @@ class EnsembleSegmenter:
 
     @property
     def is_precision_open(self) -> bool:
-        """Whether the networks' precision is not yet settled."""
+        """Whether the networks' precision is not yet fixed."""
         return all(network.is_precision_open for network in self._networks)
 
     def use_precision(self, precision: Literal["float32", "bf16"]) -> None:
         """Compute in this precision from now on, as of one network.
 
         Raises:
-            ModelError: If it is settled otherwise.
+            ModelError: If it is fixed otherwise.
         """
         for network in self._networks:
             network.use_precision(precision)
 
-    def close_precision(self) -> None:
-        """Settle the precision as it is."""
+    def fix_precision(self) -> None:
+        """Keep the precision as it is for good."""
         for network in self._networks:
-            network.close_precision()
+            network.fix_precision()
 
     def bf16_error(self, batch: ChipBatch) -> float:
         """What bf16 would cost on some chips, for the network that bears it worst.
 
         Raises:
-            ModelError: If the precision is settled.
+            ModelError: If the precision is fixed.
         """
         return max(network.bf16_error(batch) for network in self._networks)
 
@@ -126,6 +127,26 @@ class EnsembleSegmenter:
         return self._networks[0].recipe
 
     @property
+    def is_network(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def error_model(self) -> UncertaintyModel:
+        """As of one network."""
+        return self._networks[0].error_model
+
+    @property
+    def cpu_threads(self) -> int | None:
+        """Threads of a call on a CPU; None on a GPU."""
+        return self._networks[0].cpu_threads
+
+    def use_threads(self, threads: int) -> None:
+        """Compute with so many threads from now on."""
+        for network in self._networks:
+            network.use_threads(threads)
+
+    @property
     def conditions(self) -> dict[str, Any]:
         """As of one network, and `n_models`."""
         return {**self._networks[0].conditions, "batch_size": self.batch_size, "n_models": len(self._networks)}
@@ -136,7 +157,7 @@ class EnsembleSegmenter:
         return self._networks[0].peak_device_mib
 
     def prepare_for(self, n_windows: int) -> None:
-        """Settle one batch size that suits all networks, with all of them in memory; then compile where that pays.
+        """Choose one batch size that suits all networks, with all of them in memory; then compile where that pays.
 
         Args:
             n_windows: That will be asked for.
@@ -144,12 +165,12 @@ class EnsembleSegmenter:
         Raises:
             ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
         """
-        self.close_precision()
+        self.fix_precision()
         for network in self._networks:
-            network.passes.settle_batch(n_windows)
+            network.passes.choose_batch_size(n_windows)
         self._align()
         for network in self._networks:
-            network.passes.settle_compiling(n_windows)
+            network.passes.choose_compiling(n_windows)
 
     def segment(self, batch: ChipBatch) -> NDArray[np.float32]:
         """Mean logits of water for each window, as of one network.
@@ -183,13 +204,13 @@ class EnsembleSegmenter:
         """As `begin`, the logits left for a canvas that keeps its sums in `arrays`."""
         return self._networks[0].leave(self._compute(staged))
 
-    def _compute(self, staged: StagedChips) -> Answer:
+    def _compute(self, staged: StagedChips) -> DeviceLogits:
         """The average of all networks' logits."""
         answers = [network.compute(staged) for network in self._networks]
         self._align()
         with torch.inference_mode():
             logits = pool_logits([answer.logits for answer in answers], has_spread=self.has_spread)
-        return Answer(logits, tuple(broken for answer in answers for broken in answer.broken))
+        return DeviceLogits(logits, tuple(broken for answer in answers for broken in answer.broken))
 
     @property
     def arrays(self) -> Arrays:

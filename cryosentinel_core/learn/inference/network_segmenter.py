@@ -1,6 +1,6 @@
 """A network as a segmenter: stored chips in, finite logits out.
 
-Names, digests, devices and which precision are settled here; windows, blending and files are not. Neighbours: `passes` runs the
+Names, digests, devices and which precision are chosen here; windows, blending and files are not. Neighbours: `passes` runs the
 network; `segmenter` says what the corridor expects; `io.weights.model_files` builds one from a file.
 """
 
@@ -18,13 +18,14 @@ from torch import Tensor
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.inference.batch_size import CPU_BATCH
 from cryosentinel_core.learn.inference.compiling import Compiling
-from cryosentinel_core.learn.inference.device_logits import Answer, DeviceArrays, put_in_order
+from cryosentinel_core.learn.inference.device_logits import DeviceArrays, DeviceLogits, put_in_order
 from cryosentinel_core.learn.inference.devices import choose_device
 from cryosentinel_core.learn.inference.passes import FLIPS, Passes
 from cryosentinel_core.learn.inference.precision import Precision, bf16_error, choose_precision, store_in_bf16
 from cryosentinel_core.learn.inference.staging import StagedChips, allocate, stage_chips, standardise
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, fold_batch_norms
 from cryosentinel_core.segment.arrays import HOST, Arrays
+from cryosentinel_core.segment.error_model import NETWORK_ERRORS, UncertaintyModel
 from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.units import CELL_PX
 
@@ -58,7 +59,7 @@ class NetworkSegmenter:
         recipe: The stack recipe that the weights were trained on; None if unknown altogether.
         device: `auto` (a GPU if there is one), `cpu` or `cuda`.
         precision: `float32`, `bf16`, or `auto` (see `choose_precision`): then bf16 stays open until `prepare_for` or
-            `close_precision`, so that `bf16_error` can be asked for real windows before.
+            `fix_precision`, so that `bf16_error` can be asked for real windows before.
         batch_size: Chips per forward pass; None for 4 on a CPU, and on a GPU for what `prepare_for` finds.
         tta: Whether the logits of four flips are averaged.
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
@@ -92,12 +93,11 @@ class NetworkSegmenter:
         self.spec = network.spec
         self.tta = tta
         self._has_spread = spread
-        self.threads = threads
         self._name, self._sha256, self._recipe = name, sha256, recipe
         network.eval().requires_grad_(False)
         fold_batch_norms(network)
         self.network = network.to(self.device)
-        self.network.use_frugal_decoder(wanted=self.device.type == "cpu" and precision != "bf16")
+        self.network.use_cpu_decoder(wanted=self.device.type == "cpu" and precision != "bf16")
         self.passes = Passes(
             self.network,
             self.device,
@@ -110,7 +110,7 @@ class NetworkSegmenter:
         self.passes.precision = choose_precision(self.network, self.device) if precision == "auto" else precision
         self._is_open = True
         if precision != "auto" or self.precision == "float32":
-            self.close_precision()
+            self.fix_precision()
 
     @property
     def precision(self) -> Literal["float32", "bf16"]:
@@ -119,26 +119,26 @@ class NetworkSegmenter:
 
     @property
     def is_precision_open(self) -> bool:
-        """Whether the fixed probe spoke for bf16, and nobody has yet settled whether the windows of the job do too."""
+        """Whether the fixed probe spoke for bf16, and it is not yet chosen whether the windows of the job do too."""
         return self._is_open
 
     def use_precision(self, precision: Literal["float32", "bf16"]) -> None:
         """Compute in this precision from now on.
 
         Raises:
-            ModelError: If it is settled that the network computes in the other.
+            ModelError: If it is fixed that the network computes in the other.
         """
         if precision != self.precision and not self._is_open:
             raise ModelError(f"the weights are set up for {self.precision}, not {precision}")
         self.passes.precision = precision
 
-    def close_precision(self) -> None:
-        """Settle the precision as it is, once and for all: in bf16 the weights are stored in it from now on."""
+    def fix_precision(self) -> None:
+        """Keep the precision as it is for good: in bf16 the weights are stored in it from now on."""
         if not self._is_open:
             return
         self._is_open = False
         if self.precision == "bf16":
-            self.network.use_frugal_decoder(wanted=False)
+            self.network.use_cpu_decoder(wanted=False)
             store_in_bf16(self.network)
             if self.device.type == "cuda":  # the layout of tensor cores: else cuDNN turns each map there and back
                 self.network.to(memory_format=torch.channels_last)
@@ -150,7 +150,7 @@ class NetworkSegmenter:
             batch: N chips of 224 x 224 px; each is computed twice, without flips.
 
         Raises:
-            ModelError: If the precision is settled.
+            ModelError: If the precision is fixed.
         """
         if not self._is_open:
             raise ModelError(f"the weights are set up for {self.precision}: there is nothing to compare")
@@ -222,7 +222,7 @@ class NetworkSegmenter:
         return self._recipe
 
     def prepare_for(self, n_windows: int) -> None:
-        """Settle what depends on the size of the job: a batch size on a GPU that is automatic, whether to compile, and the precision.
+        """Choose what depends on the size of the job: a batch size on a GPU that is automatic, whether to compile, and the precision.
 
         A batch size found before is kept, unless the job was what bounded it and this one is larger; what is compiled
         stays so.
@@ -233,9 +233,28 @@ class NetworkSegmenter:
         Raises:
             ModelError: If not even one window fits the GPU's memory, or compiling was asked for and failed.
         """
-        self.close_precision()
-        self.passes.settle_batch(n_windows)
-        self.passes.settle_compiling(n_windows)
+        self.fix_precision()
+        self.passes.choose_batch_size(n_windows)
+        self.passes.choose_compiling(n_windows)
+
+    @property
+    def is_network(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def error_model(self) -> UncertaintyModel:
+        """Half a pixel along the perimeter, as is customary: nobody has calibrated networks on areas yet."""
+        return NETWORK_ERRORS
+
+    @property
+    def cpu_threads(self) -> int | None:
+        """Threads of a call on a CPU; None on a GPU, where they change nothing."""
+        return self.passes.threads or torch.get_num_threads() if self.device.type == "cpu" else None
+
+    def use_threads(self, threads: int) -> None:
+        """Compute with so many threads from now on."""
+        self.passes.threads = threads
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -247,7 +266,7 @@ class NetworkSegmenter:
             "batch_size": self.passes.batch_size,
             "is_compiled": self.passes.is_compiled,
             "n_flips": len(FLIPS) if self.tta else 1,
-            "threads": self.threads or torch.get_num_threads(),
+            "threads": self.passes.threads or torch.get_num_threads(),
         }
 
     @property
@@ -280,7 +299,7 @@ class NetworkSegmenter:
         """The batch on its way to the device, in pinned memory if that is a GPU; for any thread."""
         return stage_chips(batch, self.device)
 
-    def compute(self, staged: StagedChips) -> Answer:
+    def compute(self, staged: StagedChips) -> DeviceLogits:
         """The logits on the device; on a GPU they are queued, and this returns while it still computes.
 
         Args:
@@ -288,7 +307,7 @@ class NetworkSegmenter:
         """
         with self.passes.settings():
             parts = [(rows, self.passes.run(chips)) for rows, chips in self._groups(staged)]
-            return Answer.of(self.name, put_in_order(parts))
+            return DeviceLogits.of(self.name, put_in_order(parts))
 
     def begin(self, staged: StagedChips) -> Callable[[], NDArray[np.float32]]:
         """Start computing, as `segment`; on a GPU this returns while it still computes.
@@ -307,7 +326,7 @@ class NetworkSegmenter:
         """As `begin`, the logits left for a canvas that keeps its sums in `arrays`."""
         return self.leave(self.compute(staged))
 
-    def leave(self, answer: Answer) -> Callable[[], Any]:
+    def leave(self, answer: DeviceLogits) -> Callable[[], Any]:
         """An answer for a canvas that keeps its sums in `arrays`: on a GPU as it is, else fetched."""
         with self.passes.on_device():
             return answer.hold() if self.device.type == "cuda" else answer.fetch()

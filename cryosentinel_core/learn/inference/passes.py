@@ -1,7 +1,7 @@
 """A network's passes over standardised chips: flips, batches of a size that fits, precision, threads, compiled or not.
 
-Nothing here knows of stored chips, names or files. Neighbours: `infer` makes a segmenter of it; `batching` and `compiling` say what
-pays; `precision` what is borne.
+Nothing here knows of stored chips, names or files. Neighbours: `network_segmenter` makes a segmenter of it; `batch_size` and
+`compiling` say what pays; `precision` what is borne.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ class Passes:
     Args:
         network: In evaluation mode, on the device.
         device: That it is on.
-        batch_size: Chips a pass; None for 4 on a CPU, and on a GPU for what `settle_batch` finds.
+        batch_size: Chips a pass; None for 4 on a CPU, and on a GPU for what `choose_batch_size` finds.
         tta: Whether the logits of four flips are averaged.
         threads: Threads a call on a CPU; None leaves PyTorch's setting alone.
-        compiling: Whether `settle_compiling` compiles: `on`, `off`, or `auto` (on a GPU where `pays_to_compile`).
+        compiling: Whether `choose_compiling` compiles: `on`, `off`, or `auto` (on a GPU where `pays_to_compile`).
         has_spread: Whether the variance over the flips is given beside their mean.
 
     Attributes:
         precision: Of the arithmetic; may change from call to call while the weights are float32.
+        threads: As given; may change from call to call.
 
     Raises:
         ModelError: If a number is out of range.
@@ -69,11 +70,11 @@ class Passes:
         self._finds_batch = batch_size is None and device.type == "cuda"
         self.batch_size = batch_size or (FIRST_BATCH if self._finds_batch else CPU_BATCH)
         self._tried_to = 0
-        self._tta, self._threads, self._has_spread = tta, threads, has_spread
+        self._tta, self.threads, self._has_spread = tta, threads, has_spread
         self._compiling = "off" if compiling == "auto" and device.type != "cuda" else compiling
         self._call: Callable[[dict[str, Tensor]], Tensor] = network
 
-    def settle_batch(self, n_windows: int) -> None:
+    def choose_batch_size(self, n_windows: int) -> None:
         """Find the batch size for a job where it is automatic; none once compiled.
 
         A size found before is kept, unless the job was what bounded it and this one is larger.
@@ -88,7 +89,7 @@ class Passes:
             with keep_free(SUMS_MIB, self.device):
                 self.batch_size, self._tried_to = find_batch_size(self.measure_rate, most), most
 
-    def settle_compiling(self, n_windows: int) -> None:
+    def choose_compiling(self, n_windows: int) -> None:
         """Compile for the batch size as it is, where that is wanted; what is compiled stays so.
 
         Raises:
@@ -201,11 +202,11 @@ class Passes:
                 stack.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
             stack.enter_context(exact_matmul())
             try:
-                if self._threads is not None:
-                    torch.set_num_threads(self._threads)
+                if self.threads is not None:
+                    torch.set_num_threads(self.threads)
                 yield
             finally:
-                if self._threads is not None:
+                if self.threads is not None:
                     torch.set_num_threads(before)
 
 

@@ -1,6 +1,6 @@
 """Which arithmetic a network bears on a device: float32, or bfloat16 where a probe says that it costs little.
 
-Neighbours: `infer` asks once for each network that it runs.
+Neighbours: `network_segmenter` asks once for each network that it runs.
 """
 
 from __future__ import annotations

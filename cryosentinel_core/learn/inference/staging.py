@@ -1,7 +1,7 @@
 """Stored chips on their way to a device, and standardised once they are there.
 
-Stored integers travel, not the floats made of them; to a GPU from pinned memory, so that the host need not wait. Neighbours: `infer`
-runs the network on what comes out.
+Stored integers travel, not the floats made of them; to a GPU from pinned memory, so that the host need not wait. Neighbours:
+`network_segmenter` runs the network on what comes out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The UperNet decoder of the published weights, parameter for parameter as terratorch 1.2.11 names them.
 
 It is kept here because later versions of terratorch dropped `scale_modules`, which the published weights need, and
-because its last convolution can be done exactly at a fraction of the cost (see `enlarge`). Neighbours: `model` puts it
-behind the encoder; `enlarge` holds the algebra; `frugal` does the same with less memory and time for inference on a CPU.
+because its last convolution can be done exactly at a fraction of the cost (see `enlargement`). Neighbours: `lake_network` puts it
+behind the encoder; `enlargement` holds the algebra; `cpu_decoder` does the same with less memory and time for inference on a CPU.
 
 Source: Xiao et al. (2018), Unified Perceptual Parsing for Scene Understanding; MMSegmentation's UPerHead.
 """

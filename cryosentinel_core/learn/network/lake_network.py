@@ -1,7 +1,7 @@
 """The network: TerraMind's encoder, necks, UperNet and a head of one logit, with terratorch's parameter names.
 
 A state dict of terratorch 1.2.11's `EncoderDecoderFactory` with these settings loads here key for key. Neighbours:
-`terramind` brings the encoder, `decoder` the rest; `infer` runs it over chips; `io.weights.checkpoint` reads its weights.
+`terramind` brings the encoder, `decoder` the rest; `network_segmenter` runs it over chips; `io.weights.checkpoint` reads its weights.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from cryosentinel_core.errors import CheckpointError, ModelError
 from cryosentinel_core.learn.model_spec import ModelSpec
+from cryosentinel_core.learn.network.cpu_decoder import CpuDecoder
 from cryosentinel_core.learn.network.decoder import ConvNorm, LearnedPyramid, PyramidStages, UperNet
-from cryosentinel_core.learn.network.frugal_decoder import FrugalDecoder
 from cryosentinel_core.learn.network.terramind import build_encoder
 
 
@@ -67,7 +67,7 @@ class LakeNetwork(nn.Module):
         self.decoder = UperNet((c1, c2, c3, c4), spec.decoder_channels, scale_modules=spec.scale_modules)
         self.head = LogitHead(spec.decoder_channels)
         self.neck = nn.Sequential(SelectBlocks(spec.neck_indices), TokensToMaps(), pyramid)
-        self._frugal: FrugalDecoder | None = None
+        self._cpu_decoder: CpuDecoder | None = None
 
     def forward(self, chips: dict[str, Tensor]) -> Tensor:
         """Logits of water.
@@ -80,17 +80,17 @@ class LakeNetwork(nn.Module):
             (N, H, W) logits.
         """
         maps = self.encode(chips)
-        if self._frugal is not None and self._frugal.suits(maps):
-            return torch.cat([self.finish(decoded, chips) for decoded in self._frugal.decode(maps)])
+        if self._cpu_decoder is not None and self._cpu_decoder.suits(maps):
+            return torch.cat([self.finish(decoded, chips) for decoded in self._cpu_decoder.decode(maps)])
         return self.finish(self.decoder(maps), chips)
 
-    def use_frugal_decoder(self, *, wanted: bool = True) -> None:
+    def use_cpu_decoder(self, *, wanted: bool = True) -> None:
         """Decode image by image from now on where that suits, or no more; the weights must not change meanwhile.
 
         Raises:
             ModelError: If batch norms are not folded.
         """
-        self._frugal = FrugalDecoder(self.decoder) if wanted else None
+        self._cpu_decoder = CpuDecoder(self.decoder) if wanted else None
 
     def forward_plain(self, chips: dict[str, Tensor]) -> Tensor:
         """As `forward`, with the decoder's last convolution as published. For comparison."""

@@ -1,4 +1,7 @@
-"""Memory that maps take turns in, so that none need be taken afresh. Neighbours: `frugal` has it; `winograd` and `enlarge` use it."""
+"""Memory that maps take turns in, so that none need be taken afresh.
+
+Neighbours: `cpu_decoder` has it; `winograd` and `enlargement` use it.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ transformed kernel (36 products of matrices, one for each place in a tile) and t
 
 with g a kernel, d a tile, and ' for transposed. The transforms are products of matrices, too. The interpolation points 0, 1, -1, 1/2,
 -2 and infinity err less than the usual 0, +-1, +-2: 1.1e-6 of the result's standard deviation against 1.6e-6, direct convolution
-0.4e-6 (256 channels, what a ReLU leaves of standard normal input). Neighbours: `frugal` uses it.
+0.4e-6 (256 channels, what a ReLU leaves of standard normal input). Neighbours: `cpu_decoder` uses it.
 
 Sources: Lavin and Gray (2016), Fast algorithms for convolutional neural networks, CVPR. Barabasz et al. (2020), Error analysis and
 improving the accuracy of Winograd convolution for deep neural networks, ACM Transactions on Mathematical Software 46(4).

@@ -15,7 +15,7 @@ from cryosentinel_core.errors import ModelError, NonFiniteOutput
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.learn.inference import batch_size as batching
 from cryosentinel_core.learn.inference.batch_size import keep_free
-from cryosentinel_core.learn.inference.device_logits import Answer, DeviceArrays, pool_logits, put_in_order
+from cryosentinel_core.learn.inference.device_logits import DeviceArrays, DeviceLogits, pool_logits, put_in_order
 from cryosentinel_core.learn.inference.ensemble import EnsembleSegmenter
 from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
 from cryosentinel_core.learn.network.random_weights import make_random_weights
@@ -79,12 +79,12 @@ def test_values_not_finite_are_counted_for_the_network_that_gave_them() -> None:
     good, bad = torch.zeros(2, 3, 3), torch.zeros(2, 3, 3)
     bad[1, 1] = torch.nan
     bad[0, 0, 0] = torch.inf
-    answer = Answer(good, (*Answer.of("a", good).broken, *Answer.of("b", bad).broken))
+    answer = DeviceLogits(good, (*DeviceLogits.of("a", good).broken, *DeviceLogits.of("b", bad).broken))
     for asked in (answer.fetch(), answer.hold()):
         with pytest.raises(NonFiniteOutput, match="b returned 4 values"):
             asked()
-    assert Answer.of("a", good).hold()() is good
-    assert Answer.of("a", good).fetch()().shape == (2, 3, 3)
+    assert DeviceLogits.of("a", good).hold()() is good
+    assert DeviceLogits.of("a", good).fetch()().shape == (2, 3, 3)
 
 
 def test_pooling_by_counting() -> None:

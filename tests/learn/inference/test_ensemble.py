@@ -115,7 +115,7 @@ def test_one_batch_size_suits_all(weights: list[dict[str, torch.Tensor]], monkey
     sizes = iter([32, 8, 16])
     monkeypatch.setattr("cryosentinel_core.learn.inference.passes.find_batch_size", lambda rate_of, most: next(sizes))
     order: list[Passes] = []
-    monkeypatch.setattr(Passes, "settle_compiling", lambda self, n: order.append(self))
+    monkeypatch.setattr(Passes, "choose_compiling", lambda self, n: order.append(self))
     ensemble = EnsembleSegmenter(networks)
     ensemble.prepare_for(10_000)
     assert [network.batch_size for network in networks] == [8, 8, 8]

@@ -18,7 +18,7 @@ from cryosentinel_core.learn.inference.staging import standardise
 from cryosentinel_core.learn.model_spec import MODALITIES, PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
 from cryosentinel_core.learn.network.lake_network import load_network
 from cryosentinel_core.learn.network.random_weights import make_random_weights
-from cryosentinel_core.segment.segmenter import ChipBatch, MemberSegmenter, OpenPrecision, Segmenter, has_spread
+from cryosentinel_core.segment.segmenter import AdjustablePrecision, ChipBatch, MemberSegmenter, Segmenter, has_spread
 
 SPEC = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=16)
 
@@ -249,7 +249,7 @@ def open_segmenter(weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyP
 def test_auto_is_open_until_settled(open_segmenter: NetworkSegmenter, weights: dict[str, torch.Tensor]) -> None:
     """While open either precision gives the answer and the digest of a network that was made for it."""
     batch = make_batch(1)
-    assert isinstance(open_segmenter, OpenPrecision)
+    assert isinstance(open_segmenter, AdjustablePrecision)
     assert (open_segmenter.is_precision_open, open_segmenter.precision) == (True, "bf16")
     for name in ("float32", "bf16"):
         open_segmenter.use_precision(name)  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def test_auto_is_open_until_settled(open_segmenter: NetworkSegmenter, weights: d
         assert not made.is_precision_open
         assert open_segmenter.digest == made.digest
         np.testing.assert_array_equal(open_segmenter.segment(batch), made.segment(batch))
-    open_segmenter.close_precision()
+    open_segmenter.fix_precision()
     assert not open_segmenter.is_precision_open
     np.testing.assert_array_equal(open_segmenter.segment(batch), made.segment(batch))
     open_segmenter.use_precision("bf16")

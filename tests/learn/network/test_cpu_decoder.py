@@ -13,9 +13,9 @@ from test_decoder import make_decoder
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.inference.precision import make_probe
 from cryosentinel_core.learn.model_spec import ModelSpec
-from cryosentinel_core.learn.network import frugal_decoder as frugal
+from cryosentinel_core.learn.network import cpu_decoder as frugal
+from cryosentinel_core.learn.network.cpu_decoder import CpuDecoder
 from cryosentinel_core.learn.network.decoder import UperNet
-from cryosentinel_core.learn.network.frugal_decoder import FrugalDecoder
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, build_network, fold_batch_norms
 
 WIDE = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=128)
@@ -43,7 +43,7 @@ def test_equals_the_published_decoder(
     generator = torch.Generator().manual_seed(3)
     levels = [torch.randn(n, width, s, s, dtype=torch.float64, generator=generator) for s in sides]
     with torch.inference_mode():
-        found = [image.clone() for image in FrugalDecoder(decoder).decode(levels)]
+        found = [image.clone() for image in CpuDecoder(decoder).decode(levels)]
     torch.testing.assert_close(torch.cat(found), plain.forward_plain(levels), rtol=0, atol=1e-10)
 
 
@@ -58,9 +58,9 @@ def network() -> LakeNetwork:
 
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
-    decode = FrugalDecoder.decode
+    decode = CpuDecoder.decode
     monkeypatch.setattr(
-        FrugalDecoder, "decode", lambda self, levels: (calls.append(len(levels[0])), decode(self, levels))[1]
+        CpuDecoder, "decode", lambda self, levels: (calls.append(len(levels[0])), decode(self, levels))[1]
     )
     return calls
 
@@ -70,7 +70,7 @@ def test_the_network_decodes_frugally_where_it_suits(network: LakeNetwork, monke
     chips = {name: x.expand(2, -1, -1, -1) * torch.tensor([1.0, 0.5])[:, None, None, None]
              for name, x in make_probe(WIDE.modalities, torch.device("cpu")).items()}  # fmt: skip
     frugal_one = copy.deepcopy(network)
-    frugal_one.use_frugal_decoder()
+    frugal_one.use_cpu_decoder()
     with torch.inference_mode():
         wanted = network(chips)
         assert not calls
@@ -84,14 +84,14 @@ def test_the_network_decodes_frugally_where_it_suits(network: LakeNetwork, monke
             frugal_one(chips)
     with torch.enable_grad():
         frugal_one(chips)
-    frugal_one.use_frugal_decoder(wanted=False)
+    frugal_one.use_cpu_decoder(wanted=False)
     with torch.inference_mode():
         assert torch.equal(frugal_one(chips), wanted)
     assert not calls
 
 
 def test_it_suits_wide_decoders_in_their_own_type(network: LakeNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = FrugalDecoder(network.decoder)
+    decoder = CpuDecoder(network.decoder)
     levels = [torch.zeros(1, 48, 8, 8)]
     with torch.inference_mode():
         assert decoder.suits(levels)
@@ -105,4 +105,4 @@ def test_it_suits_wide_decoders_in_their_own_type(network: LakeNetwork, monkeypa
 
 def test_norms_must_be_folded() -> None:
     with pytest.raises(ModelError, match="not folded"):
-        FrugalDecoder(UperNet((4, 4, 4, 4), 4).eval())
+        CpuDecoder(UperNet((4, 4, 4, 4), 4).eval())

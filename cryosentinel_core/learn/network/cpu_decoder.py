@@ -3,7 +3,7 @@
 A map of 256 channels over a full window takes 49 MiB. As published, and as PyTorch runs it, a batch has several such maps for each
 image, each in fresh memory, whose pages the operating system has to clear: an eighth of a tiny network's time. Here the maps of one
 image take turns in two pieces, and only its logits remain. Neighbours: `decoder` holds the weights and the small
-maps; `winograd` the convolution; `model` asks whether it suits.
+maps; `winograd` the convolution; `lake_network` asks whether it suits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEAST_CHANNELS: Final = 128
 """Below, Winograd's transforms cost what the products save (with 64 channels it is as fast as PyTorch's own)."""
 
 
-class FrugalDecoder:
+class CpuDecoder:
     """A UperNet for inference in float32 on a CPU; equal to `UperNet.forward` to rounding.
 
     Args:
