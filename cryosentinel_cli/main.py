@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from cryosentinel_cli import change, doctor, fetch, model, predict, regions, simulate
+from cryosentinel_cli import change, chips, doctor, fetch, model, predict, regions, simulate
 from cryosentinel_cli.environment import mend_for_command
 from cryosentinel_cli.groups import CommonFirst
 from cryosentinel_core import __version__
@@ -50,6 +50,7 @@ for _command in (
     fetch.fetch,
     predict.predict,
     change.change,
+    chips.chips,
     simulate.simulate,
     model.model,
     regions.regions,
