@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cryosentinel_cli.console import Console
+from cryosentinel_cli.groups import CommonFirst
 from cryosentinel_cli.options import (
     aoi_option,
     build_settings,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from cryosentinel_core.settings.chip_building import ChipBuildSettings, SplitSettings
 
 
-@click.group()
+@click.group(cls=CommonFirst)
 def chips() -> None:
     """Cut chips for training, look into data sets of them, and prove their split."""
 
@@ -156,7 +158,8 @@ def build(
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
         labels = read_truth(truth) if truth is not None else read_label_files(inventories, console)
         years = check_years(tuple(sorted(set(year) or (set(labels.outlines) if truth is not None else set()))), least=1)
-        area = _area_of(aoi, region, truth, workspace, yes=yes)
+        area = _area_of(aoi, region, truth, values["area_layer"], workspace, yes=yes)
+        console.note(area.as_text())
         summary = build_chips(
             Workspace(workspace_root(workspace)), out, area, years, labels, settings, fetching, reporter=console
         )
@@ -164,19 +167,22 @@ def build(
     return 3 if summary.is_partial else 0
 
 
-def _area_of(aoi: str | None, region: str | None, truth: Path | None, workspace: str | None, *, yes: bool) -> Area:
+def _area_of(
+    aoi: str | None, region: str | None, truth: Path | None, layers: Sequence[str], workspace: str | None, *, yes: bool
+) -> Area:
     """The area asked for, under the name of the region; of a simulated catalogue its own, under the catalogue's name."""
+    from dataclasses import replace
+
     from cryosentinel_core.errors import InputError
-    from cryosentinel_core.ground.area import Area
     from cryosentinel_core.io.workspace import safe_name
 
     if region is not None and safe_name(region) != region:
         raise InputError(f"{region!r} cannot name a folder", "use letters, digits, _ and -")
     if aoi is None and truth is not None:
-        found = resolve_area(str(truth / "aoi.geojson"), workspace, yes=yes)
-        return Area(region or safe_name(truth.resolve().name, "simulated"), found.geometry)
-    found = resolve_area(aoi, workspace, yes=yes)
-    return Area(region, found.geometry) if region else found
+        found = resolve_area(str(truth / "aoi.geojson"), layers, workspace, yes=yes)
+        return replace(found, name=region or safe_name(truth.resolve().name, "simulated"))
+    found = resolve_area(aoi, layers, workspace, yes=yes)
+    return replace(found, name=region) if region else found
 
 
 def _build_settings(values: dict[str, Any]) -> ChipBuildSettings:

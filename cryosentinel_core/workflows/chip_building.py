@@ -20,7 +20,13 @@ from cryosentinel_core.engine.jobs import run_jobs
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Tile
-from cryosentinel_core.io.dataset_record import check_same_split, remove_other_shards, write_dataset_record
+from cryosentinel_core.io.dataset_record import (
+    DATASET_RECORD,
+    check_same_split,
+    remove_other_shards,
+    write_dataset_record,
+)
+from cryosentinel_core.io.locks import hold_part
 from cryosentinel_core.io.rasters.stack_files import RECORD, folder_of_tile, tiles_under
 from cryosentinel_core.io.tables.label_files import LabelSource
 from cryosentinel_core.io.workspace import Workspace, read_json, remove_leftovers
@@ -79,9 +85,11 @@ def build_chips(
             f"no chip to cut in {area.name}: {_why_nothing(area, settings, places)}",
             "give a larger area, smaller blocks (--block-size, --buffer), or --background all",
         )
-    results = _run(jobs, fetching, reporter)
-    remove_other_shards(root, area.name, years, [job.path for job in jobs])
-    write_dataset_record(root, blocks)
+    with hold_part(root / DATASET_RECORD, f"chips build {' '.join(map(str, years))} of {area.name}", reporter):
+        check_same_split(root, blocks)
+        results = _run(jobs, fetching, reporter)
+        remove_other_shards(root, area.name, years, [job.path for job in jobs])
+        write_dataset_record(root, blocks)
     return ChipBuildSummary(
         root=root,
         region=area.name,
