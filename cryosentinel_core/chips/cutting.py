@@ -7,13 +7,14 @@ is lake; `sanity` refuses chips; `split` says what they are for.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryosentinel_core.chips.labels import Outlines
 from cryosentinel_core.chips.shard_chip import ShardChip
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Cell, Grid, Tile, tile_of_cell, windows_touching
@@ -85,6 +86,21 @@ def windows_of_area(area: Area, stride_px: int) -> list[ChipWindow]:
     return sorted(
         window for window, y, x in zip(found, lat, lon, strict=True) if zone_of_lonlat(x, y) == Zone(window.epsg)
     )
+
+
+def windows_with_lake(windows: Sequence[ChipWindow], outlines: Mapping[int, Outlines]) -> NDArray[np.bool_]:
+    """(N,) True for windows that an outline touches.
+
+    Args:
+        windows: Of any zones.
+        outlines: EPSG code -> lakes in that zone, for every zone of a window.
+    """
+    found = np.zeros(len(windows), dtype=bool)
+    zones = np.array([window.epsg for window in windows], dtype=np.int64)
+    for epsg in np.unique(zones):
+        here = np.flatnonzero(zones == epsg)
+        found[here] = outlines[int(epsg)].touched([windows[position].grid for position in here])
+    return found
 
 
 def hull_of_windows(windows: Sequence[ChipWindow]) -> Grid:

@@ -11,9 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from cryosentinel_core.chips.cutting import ChipWindow, centres_of, choose_windows, hull_of_windows, windows_of_area
+from cryosentinel_core.chips.cutting import (
+    ChipWindow,
+    centres_of,
+    choose_windows,
+    hull_of_windows,
+    windows_of_area,
+    windows_with_lake,
+)
 from cryosentinel_core.chips.labels import Outlines, label_year_of
 from cryosentinel_core.chips.split import BUFFER, UNKNOWN, BlockSplit
 from cryosentinel_core.engine.jobs import run_jobs
@@ -158,11 +163,9 @@ def _jobs_of_year(
     lonlat = source.labels.outlines[source.label_year]
     outlines = {epsg: Outlines.project(lonlat, epsg) for epsg in zones}
     windows = [place.window for place in places]
-    has_lake = np.zeros(len(windows), dtype=bool)
-    for epsg in zones:
-        here = np.array([window.epsg == epsg for window in windows])
-        has_lake[here] = outlines[epsg].touched([window.grid for window in windows if window.epsg == epsg])
-    chosen = set(choose_windows(windows, has_lake, settings.background_per_lake, settings.seed))
+    chosen = set(
+        choose_windows(windows, windows_with_lake(windows, outlines), settings.background_per_lake, settings.seed)
+    )
     by_tile: dict[Tile, list[_Place]] = {}
     for place in places:
         if place.window in chosen:
