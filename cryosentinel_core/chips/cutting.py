@@ -99,7 +99,7 @@ def windows_with_lake(windows: Sequence[ChipWindow], outlines: Mapping[int, Outl
     zones = np.array([window.epsg for window in windows], dtype=np.int64)
     for epsg in np.unique(zones):
         here = np.flatnonzero(zones == epsg)
-        found[here] = outlines[int(epsg)].touched([windows[position].grid for position in here])
+        found[here] = outlines[int(epsg)].touched([windows[position].grid for position in here.tolist()])
     return found
 
 
