@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,18 @@ def _workspace(root: Path) -> dict[str, Any]:
     usage = shutil.disk_usage(place)
     return {
         "workspace": str(root),
-        "workspace writable": os.access(place, os.W_OK),
+        "workspace writable": _takes_files(place),
         "disk free": f"{usage.free / 2**30:.1f} GiB",
     }
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether a file can be made there; permissions alone do not tell."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _extras() -> dict[str, Any]:

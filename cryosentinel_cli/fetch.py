@@ -8,6 +8,7 @@ import click
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import (
+    YearsCommand,
     aoi_option,
     check_years,
     common,
@@ -18,7 +19,7 @@ from cryosentinel_cli.options import (
 )
 
 
-@click.command()
+@click.command(cls=YearsCommand)
 @aoi_option
 @click.option("--year", "year", type=int, multiple=True, metavar="Y", help="Year to fetch; give it again for more.")
 @fetch_options

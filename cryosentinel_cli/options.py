@@ -1,19 +1,18 @@
 """Every flag that more than one command has, declared once: one meaning per flag.
 
-Settings come from three places, later ones winning: defaults, `cryosentinel.toml`, flags. The merge happens here, once: the
-file's values become click's default map, so that help, types and checks are the same for both.
+Settings come from three places, later ones winning: defaults, `cryosentinel.toml` (`settings_file`), flags.
 """
 
 from __future__ import annotations
 
-import os
-import tomllib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from cryosentinel_cli.settings_file import FILE_NAME, load_settings_file
 from cryosentinel_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,81 +21,6 @@ if TYPE_CHECKING:
     from cryosentinel_core.settings.predict import PredictSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-CONFIG_NAME: Final = "cryosentinel.toml"
-
-CONFIG_KEYS: Final[dict[str, str]] = {
-    "aoi": "aoi", "area_layer": "area_layer",
-    "years": "years", "catalog": "catalog", "optical": "optical", "radar": "radar", "terrain": "terrain",
-    "season": "season", "max_cloud": "max_cloud", "composite": "composite", "radar_filter": "radar_filter",
-    "allow_mixed": "allow_mixed", "workers": "workers", "scheduler": "scheduler", "model": "model",
-    "threshold": "threshold", "overlap": "overlap", "tta": "tta", "device": "device", "precision": "precision",
-    "batch_size": "batch_size", "min_area": "min_area", "min_elevation": "min_elevation", "compile": "compiling",
-    "weights": "weights", "uncertainty": "uncertainty", "confidence": "confidence",
-    "min_observed": "min_observed", "watch": "watch", "yes": "yes",
-}  # fmt: skip
-"""Keys that a settings file may hold -> the parameter that they set."""
-
-_FOLDER_KEYS = frozenset({"catalog", "optical", "radar", "terrain"})
-_PATH_KEYS = frozenset({"aoi", "watch", "model"}) | _FOLDER_KEYS
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """The checked contents of a settings file; paths in it are relative to its folder."""
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", "check --config") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}", "strings want quotes, lists want brackets") from error
-    unknown = sorted(set(data) - set(CONFIG_KEYS))
-    if unknown:
-        raise ConfigError(f"{path}: unknown keys {', '.join(unknown)}", f"known are {', '.join(CONFIG_KEYS)}")
-    found: dict[str, Any] = {}
-    for key, value in data.items():
-        found[CONFIG_KEYS[key]] = (
-            _place(path.parent, value, folders=key in _FOLDER_KEYS) if key in _PATH_KEYS else value
-        )
-    if isinstance(found.get("area_layer"), str):
-        found["area_layer"] = [found["area_layer"]]
-    if "model" in found:
-        models = [found["model"]] if isinstance(found["model"], str) else found["model"]
-        if not isinstance(models, list) or not all(isinstance(model, str) for model in models):
-            raise ConfigError(f"{path}: model is {models!r}", 'write it as model = "soup.ckpt", or a list of such')
-        found["model"] = models
-    if "years" in found:
-        years = found["years"]
-        if not isinstance(years, list) or not all(isinstance(year, int) for year in years):
-            raise ConfigError(f"{path}: years is {years!r}", "write it as years = [2017, 2023]")
-        found["year"] = years
-    return found
-
-
-def _place(folder: Path, value: Any, *, folders: bool) -> Any:
-    """A path of a settings file, or each of several, from the file's folder where something lies there.
-
-    A folder counts only where `folders` says so: an area `ile_alatau` is no path, though its results lie in such a folder.
-    """
-    if isinstance(value, list):
-        return [_place(folder, one, folders=folders) for one in value]
-    if not isinstance(value, str):
-        return value
-    path = folder / value
-    return str(path) if path.is_file() or (path.is_dir() and (folders or path.suffix == ".gdb")) else value
-
-
-def _load_config(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
-    """Eager callback of `--config`: the file's values become the command's defaults."""
-    if context.resilient_parsing:
-        return value
-    workspace = context.params.get("workspace") or os.environ.get("CRYOSENTINEL_WORKSPACE") or "."
-    path = Path(value) if value else Path(workspace) / CONFIG_NAME
-    if value or path.is_file():
-        names = {parameter.name for parameter in context.command.params}
-        values = {key: item for key, item in _read_config(path).items() if key in names}
-        context.default_map = {**(context.default_map or {}), **values}
-        context.meta["cryosentinel.config"] = str(path)
-    return value
 
 
 def compose(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -116,8 +40,8 @@ common = compose(
         show_envvar=True, help="Folder of all results.  [default: the current folder]",
     ),
     click.option(
-        "--config", type=click.Path(dir_okay=False), is_eager=True, callback=_load_config, expose_value=False,
-        help=f"Settings file.  [default: {CONFIG_NAME} in the workspace]",
+        "--config", type=click.Path(dir_okay=False), is_eager=True, callback=load_settings_file, expose_value=False,
+        help=f"Settings file.  [default: {FILE_NAME} in the workspace]",
     ),
     click.option("-v", "--verbose", is_flag=True, help="Say every step."),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but warnings and errors."),
@@ -161,6 +85,14 @@ fetch_options = compose(
     click.option("--tile-cells", type=click.Choice(["1", "2", "5", "10"]), default="10", hidden=True),
 )  # fmt: skip
 
+
+def _device_name(value: str) -> str:
+    """A device's name as it is; what there cannot be is refused before anything is fetched for it."""
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is None:
+        raise click.BadParameter(f"{value!r} is none of auto, cpu, cuda and cuda:NUMBER")
+    return value
+
+
 predict_options = compose(
     click.option("--model", multiple=True, metavar="hf://REPO/FILE, FILE or water-index",
                  show_default="the published weights",
@@ -171,7 +103,8 @@ predict_options = compose(
     click.option("--overlap", type=click.Choice(["0", "0.5", "0.75"]), default="0.5", show_default=True,
                  help="Overlap of a network's windows."),
     click.option("--tta/--no-tta", default=True, show_default=True, help="Average logits over the four flips."),
-    click.option("--device", default="auto", show_default=True, metavar="auto, cpu or cuda", help="Where to compute."),
+    click.option("--device", default="auto", show_default=True, type=_device_name, metavar="auto, cpu or cuda",
+                 help="Where to compute; cuda:1 is the second GPU."),
     click.option("--precision", type=click.Choice(["auto", "float32", "bf16"]), default="auto", show_default=True,
                  help="Of the network's arithmetic; auto takes bf16 where it is fast and costs next to nothing."),
     click.option("--batch-size", default="auto", show_default=True, metavar="auto or N", help="Windows per pass."),
@@ -215,10 +148,9 @@ def predict_settings(values: dict[str, Any]) -> PredictSettings:
     from cryosentinel_core.settings.predict import DEFAULT_MODEL, PredictSettings
 
     batch = values["batch_size"]
-    try:
-        batch_size = None if batch == "auto" else int(batch)
-    except ValueError:
-        raise click.BadParameter(f"{batch!r} is neither auto nor a number", param_hint="--batch-size") from None
+    if batch != "auto" and (not batch.isdecimal() or int(batch) < 1):
+        raise click.BadParameter(f"{batch!r} is neither auto nor a number from 1 up", param_hint="--batch-size")
+    batch_size = None if batch == "auto" else int(batch)
     picked = {
         name: values[name]
         for name in (
@@ -340,6 +272,26 @@ def kept_areas(workspace: str | None) -> dict[str, Path]:
     """Name -> `aoi.geojson` of each area in a workspace; a catalogue that happens to hold such a file is none."""
     found = sorted(workspace_root(workspace).glob("*/aoi.geojson"))
     return {path.parent.name: path for path in found if not (path.parent / "catalog.json").exists()}
+
+
+class YearsCommand(click.Command):
+    """A command with `--year`, which says how several years are typed where they were typed otherwise."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; years in one word or behind one `--year` become a sentence about `--year`."""
+        words = list(args)  # click takes them out of `args`
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            typed = [text for text in words if _YEARS.fullmatch(text.removeprefix("--year="))]
+            years = [year for text in typed for year in re.findall(r"\d+", text)]
+            if len(years) > 1 and ("--year" in error.format_message() or "unexpected extra" in error.format_message()):
+                wanted = " ".join(f"--year {year}" for year in years)
+                raise click.UsageError(f"--year takes one year and is given again for more: {wanted}", ctx) from None
+            raise
+
+
+_YEARS = re.compile(r"\d{4}([-:,; ]+\d{4})*,?")
 
 
 def check_years(years: tuple[int, ...], *, least: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import (
+    YearsCommand,
     aoi_option,
     check_years,
     common,
@@ -22,7 +23,7 @@ from cryosentinel_cli.options import (
 )
 
 
-@click.command()
+@click.command(cls=YearsCommand)
 @aoi_option
 @click.option(
     "--year",

@@ -78,6 +78,11 @@ def translate_os_error(error: OSError, path: Path) -> OutputWrite:
         )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return OutputWrite(f"not allowed to write {path}", "choose a --workspace that you may write to")
+    if error.errno in (errno.ENOTDIR, errno.ENOENT):
+        return OutputWrite(
+            f"could not write {path}: no folder can be made there",
+            "choose another --workspace, inside a folder that is there",
+        )
     return OutputWrite(f"could not write {path}: {error.strerror or error}", "check the disk, then run again")
 
 

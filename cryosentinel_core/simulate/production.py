@@ -123,7 +123,9 @@ def _prepare(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputWrite(f"could not make {directory}: {error}", "Choose a folder that can be written.") from error
+        raise OutputWrite(
+            f"could not make {directory}: {error.strerror or error}", "choose a folder that you may write to"
+        ) from error
 
 
 def _job(make: Callable[..., _Made], *arguments: object) -> Callable[[], _Made]:

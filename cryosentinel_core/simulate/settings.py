@@ -168,4 +168,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
 
 def _require(holds: bool, name: str, value: object, wanted: str) -> None:
     if not holds:
-        raise ConfigError(f"simulation parameter {name} is {value!r}; wanted {wanted}", "Change it and run again.")
+        raise ConfigError(
+            f"simulation parameter {name} is {value!r}; wanted {wanted}",
+            "give another value; the flag is in `cryosentinel simulate --help`",
+        )

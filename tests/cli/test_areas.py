@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from cryosentinel_cli.main import cli
 from cryosentinel_core.errors import CryosentinelError
 from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.workspace import write_json
 
 WEST, EAST = shapely.box(77.0, 43.0, 77.05, 43.03), shapely.box(77.97, 43.0, 78.03, 43.03)
 BOX = json.loads(shapely.to_geojson(WEST))
@@ -145,6 +146,24 @@ def test_text_where_a_file_belongs() -> None:
     assert "is WKT text" in refusal("--aoi", f"polygon (({ring}))").message
     assert "is GeoJSON text" in refusal("--aoi", json.dumps(BOX)).message
     assert "is no file's name" in refusal("--aoi", "a" * 5000).message
+
+
+def test_names_that_are_nearly_right(here: Path) -> None:
+    (here / "lakes.geojson").write_text(json.dumps(BOX))
+    for typed, meant in (
+        ("ile-alatau", "ile_alatau"), ("Ile Alatau", "ile_alatau"), ("ile_alatua", "ile_alatau"), ("pamirs", "pamir"),
+        ("lakes.geojon", "lakes.geojson"), ("lake.geojson", "lakes.geojson"),
+    ):  # fmt: skip
+        assert refusal("--aoi", typed).hint.startswith(f"did you mean {meant}? give the path")
+    assert refusal("--aoi", "").message == "no file and no region named ''"
+    assert refusal("--aoi", "zzz").hint.startswith("give the path")
+
+
+def test_a_workspace_below_a_file(here: Path) -> None:
+    (here / "a.geojson").write_text(json.dumps(BOX))
+    with pytest.raises(CryosentinelError, match="no folder can be made there") as caught:
+        write_json(here / "a.geojson" / "w" / "x.json", {})
+    assert "another --workspace" in caught.value.hint
 
 
 def test_a_region_works_after_its_folder_is_there(here: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from cryosentinel_cli.main import cli
+from cryosentinel_core.errors import ConfigError
 
 HEAVY = ("torch", "rasterio", "geopandas", "pandas", "numpy", "pydantic", "matplotlib", "scipy", "shapely")
 
@@ -72,6 +73,13 @@ def test_every_command_teaches(path: tuple[str, ...], command: click.Command) ->
         (["predict", "--year", "1999"], "no year of Sentinel-2"),
         (["predict", "--year", "2023", "--overlap", "0.3"], "'0.3' is not one of"),
         (["predict", "--year", "2023", "--batch-size", "many"], "neither auto nor a number"),
+        (["predict", "--year", "2023", "--batch-size", "0"], "neither auto nor a number"),
+        (["predict", "--year", "2023", "--device", "gpu"], "'gpu' is none of auto, cpu, cuda"),
+        (["fetch", "--year", "2017-2023"], "given again for more: --year 2017 --year 2023"),
+        (["fetch", "--year", "2017,", "2023"], "given again for more: --year 2017 --year 2023"),
+        (["predict", "--year", "2017", "2023"], "given again for more: --year 2017 --year 2023"),
+        (["predict", "--year", "soon"], "'soon' is not a valid integer"),
+        (["predict", "--year", "2023", "2"], "unexpected extra argument (2)"),
         (["predict", "--year", "2023", "--uncertainty", "--model", "water-index"], "no members"),
         (["predict", "--year", "2023", "--uncertainty", "--no-tta"], "leaves one member"),
         (["predict", "--year", "2023", "--model", "a.ckpt", "--model", "water-index"], "is no network"),
@@ -115,6 +123,41 @@ def test_settings_file_is_merged_and_checked(tmp_path: Path) -> None:
     assert "is not TOML" in run("predict", "--aoi", "ile_alatau", cwd=tmp_path).stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("aoi = 5", "aoi is 5, wanted a text"),
+        ('max_cloud = "many"', "max_cloud is 'many': 'many' is not a valid float"),
+        ("max_cloud = 300", "max_cloud is 300: 300.0 is not in the range"),
+        ("max_cloud = true", "max_cloud is True"),
+        ('catalog = ["a"]', "catalog is ['a']"),
+        ('tta = "maybe"', "tta is 'maybe'"),
+        ("years = [true]", "years is [True]"),
+        ('years = "2017"', "years is '2017'"),
+        ("area_layer = 5", "area_layer is 5"),
+        ("model = []", "model is []"),
+        ('precision = "double"', "precision is 'double': 'double' is not one of"),
+        ('device = "gpu"', "device is 'gpu': 'gpu' is none of"),
+        ('watch = "gone.geojson"', "watch is 'gone.geojson': File 'gone.geojson' does not exist"),
+    ],
+)
+def test_a_settings_file_says_what_is_wrong_in_it(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.toml").write_text(text + "\n")
+    result = CliRunner().invoke(cli, ["change", "2017", "2023", "--aoi", "gone", "--config", str(tmp_path / "c.toml")])
+    assert isinstance(result.exception, ConfigError), result.output
+    assert result.exception.message.startswith(f"{tmp_path / 'c.toml'}: {message}")
+    assert result.exception.hint
+
+
+def test_a_settings_file_takes_what_the_flags_take(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        'years = [2017, 2023]\noverlap = 0.75\nbatch_size = 4\nmax_cloud = 20\ntta = false\narea_layer = "a"\nmodel = ["a"]\n'
+    )
+    for command in ("change", "predict"):
+        result = CliRunner().invoke(cli, [command, "--aoi", "gone", "--config", str(tmp_path / "c.toml")])
+        assert "no region named 'gone'" in str(result.exception)
+
+
 def test_a_settings_file_may_name_several_models(tmp_path: Path) -> None:
     """Paths in it are the file's; the flag replaces the whole list; one model may stand as a text, as ever."""
     (tmp_path / "here.ckpt").write_bytes(b"no weights")
@@ -148,6 +191,9 @@ def test_doctor_says_what_there_is(tmp_path: Path) -> None:
     data = json.loads(result.stdout)
     assert data["gdal drivers"].endswith("COG, ZSTD")
     assert data["workspace writable"] is True
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(cli, ["doctor", "--offline", "--json", "-w", str(tmp_path / "file" / "w")])
+    assert json.loads(result.stdout)["workspace writable"] is False
     assert "Earth Search" not in data
 
 

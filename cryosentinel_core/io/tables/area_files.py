@@ -7,8 +7,10 @@ judges.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,11 +48,8 @@ def load_area(reference: str, *, layers: Sequence[str] = (), allow_large: bool =
         if layers:
             raise AreaError(f"{reference} is a named region and has no layers", "leave --area-layer away")
         area = Area(reference, shapely.box(*REGIONS[reference]), AreaSource(label=reference, n_polygons=1))
-    elif not path.exists():
-        raise AreaError(
-            f"no file and no region named {reference!r}",
-            f"give the path of a GeoJSON, GeoPackage or Shapefile, or one of: {', '.join(REGIONS)}",
-        )
+    elif not reference or not path.exists():
+        raise _no_such_area(reference)
     else:
         area = _area_of_file(path, layers, allow_swapped=allow_large)
     if area.area_km2 > MAX_AREA_KM2 and not allow_large:
@@ -59,6 +58,22 @@ def load_area(reference: str, *, layers: Sequence[str] = (), allow_large: bool =
             "give a smaller area, or --yes if you mean it",
         )
     return area
+
+
+def _no_such_area(reference: str) -> AreaError:
+    """What to say of a name that nothing has; what is nearly called so is named."""
+    path = Path(reference)
+    try:
+        beside = [str(path.with_name(one.name)) for one in path.parent.iterdir() if one.is_file()]
+    except (OSError, ValueError):
+        beside = []
+    wanted = re.sub(r"\W+", "_", reference).lower()
+    near = [name for name in REGIONS if name == wanted] or get_close_matches(reference, [*REGIONS, *beside], 3, 0.75)
+    return AreaError(
+        f"no file and no region named {reference!r}",
+        (f"did you mean {' or '.join(near)}? " if near else "")
+        + f"give the path of a GeoJSON, GeoPackage or Shapefile, or one of: {', '.join(REGIONS)}",
+    )
 
 
 def refuse_other_ground(kept: Path, area: Area) -> None:

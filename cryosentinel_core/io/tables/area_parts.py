@@ -73,7 +73,8 @@ def _read_by_driver(path: Path, layers: Sequence[str]) -> dict[str, list[BaseGeo
         names = list(layers) or [name for name, kind in listed.items() if kind is not None]
         frames = {name: geopandas.read_file(path, layer=name) for name in names}
     except (RuntimeError, ValueError, OSError) as error:
-        raise AreaError(f"cannot read {path} as a vector file: {error}", _RESAVE) from error
+        why = str(error).split(";")[0]  # what follows is about GDAL's own command line
+        raise AreaError(f"cannot read {path} as a vector file: {why}", _RESAVE) from error
     found = {}
     for name, frame in frames.items():
         if not isinstance(frame, geopandas.GeoDataFrame):
