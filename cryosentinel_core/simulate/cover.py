@@ -13,6 +13,7 @@ from cryosentinel_core.simulate.fields import Array, band_field, enlarge, make_g
 from cryosentinel_core.simulate.grids import Grid
 from cryosentinel_core.simulate.lakes import Lake
 from cryosentinel_core.simulate.light import Relief
+from cryosentinel_core.simulate.overlays import River, braids_of
 from cryosentinel_core.simulate.shapes import fraction_of, window_of
 from cryosentinel_core.simulate.spectra import BANDS, COVERS, gamma0_of, reflectance_of
 
@@ -55,6 +56,8 @@ class Water:
         shore_index: Flat indices of dry ground beside water or on a lake bed that fell dry.
         wetness: How wet it is, 0 to 1.
         bed: Share of bare lake sediment, 0 to 1.
+        white: How far the water in each pixel is whiter than milky, 0 to 1; None if nowhere.
+        dark: How far it is darker than clear, 0 to 1; None if nowhere.
     """
 
     index: Index
@@ -65,6 +68,8 @@ class Water:
     shore_index: Index
     wetness: Array
     bed: Array
+    white: Array | None = None
+    dark: Array | None = None
 
 
 def draw_cover(seed: int, grid: Grid, relief: Relief) -> Cover:
@@ -121,18 +126,48 @@ def _hollows(relief: Relief) -> Array:
     return np.asarray(hollow[: relief.coarse.shape[0], : relief.coarse.shape[1]], np.float32)
 
 
-def draw_water(seed: int, grid: Grid, lakes: Sequence[Lake], year: int) -> Water:
-    """One year's water: exact shares of pixels from the outlines, and how each pixel of it looks."""
+def draw_water(seed: int, grid: Grid, lakes: Sequence[Lake], year: int, rivers: Sequence[River] = ()) -> Water:
+    """One year's water: exact shares of pixels from the outlines, and how each pixel of it looks.
+
+    A river's water has the number -1: it belongs to no lake.
+    """
     parts = [_water_of(seed, grid, number, lake, year) for number, lake in enumerate(lakes)]
     water = np.concatenate([part[0] for part in parts], axis=1) if parts else np.zeros((5, 0))
     shore = np.concatenate([part[1] for part in parts], axis=1) if parts else np.zeros((3, 0))
+    for number, river in enumerate(rivers):
+        braids, plain = _river_of(seed, grid, number, river, year)
+        water = np.concatenate([water, braids[:, ~np.isin(braids[0], water[0])]], axis=1)
+        shore = np.concatenate([shore, plain], axis=1)
     water = water[:, np.argsort(water[0], kind="stable")]
     shore = shore[:, np.unique(shore[0], return_index=True)[1]]
     f4 = np.float32
     return Water(
         water[0].astype(np.intp), water[1].astype(f4), water[2].astype(np.int32), water[3].astype(f4),
         water[4].astype(f4), shore[0].astype(np.intp), shore[1].astype(f4), shore[2].astype(f4),
+        _of_lakes([lake.white for lake in lakes], water[2]), _of_lakes([lake.dark for lake in lakes], water[2]),
     )  # fmt: skip
+
+
+def _of_lakes(values: list[float], number: npt.NDArray[np.float64]) -> Array | None:
+    """A lake's value in each of its pixels, 0 in a river's; None if all are 0."""
+    return np.array([*values, 0.0], np.float32)[number.astype(np.intp)] if any(values) else None
+
+
+def _river_of(
+    seed: int, grid: Grid, number: int, river: River, year: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Columns of a river's pixels as `_water_of` has them: milky braids in wet sand, elsewhere each year."""
+    rng = make_generator(seed, "braids", number, year)
+    plain = river.course.buffer(river.half_width_m)
+    rows, columns = window_of(plain, grid, 30.0)
+    window = grid.cut(rows, columns)
+    fraction = fraction_of(braids_of(river, rng), window).ravel()
+    sand = fraction_of([plain], window, 4).ravel()
+    flat = (np.arange(rows.start, rows.stop)[:, None] * grid.width + np.arange(columns.start, columns.stop)).ravel()
+    wet, dry = fraction > 0, (sand > 0) & (fraction < 1)
+    turbidity = np.full(int(wet.sum()), float(rng.uniform(0.4, 0.9)))
+    water = np.stack([flat[wet], fraction[wet], np.full(int(wet.sum()), -1.0), turbidity, np.zeros(int(wet.sum()))])
+    return water, np.stack([flat[dry], np.full(int(dry.sum()), float(rng.uniform(0.2, 0.7))), 0.9 * sand[dry]])
 
 
 def _water_of(

@@ -15,6 +15,9 @@ from scipy import ndimage
 from cryosentinel_core.simulate.fields import Array, make_generator
 from cryosentinel_core.simulate.world import World
 
+VOID = -32767.0
+"""Height of a pixel whose height nobody knows, without a tag that says so."""
+
 SECONDS = 3600
 """Pixels along a degree."""
 
@@ -72,6 +75,7 @@ def draw_elevation(world: World) -> Iterator[ElevationTile]:
             heights = _sample(world, smooth, columns / SECONDS, rows / SECONDS)
             error = ndimage.gaussian_filter(rng.standard_normal(heights.shape, dtype=np.float32), 1.5)
             heights += 2.5 * error * _off_water(heights)
+            _make_worse(heights, world, f"{south} {west}")
             step = 1 / SECONDS
             affine = Affine(step, 0, (columns[0] - 0.5) / SECONDS, 0, -step, (rows[0] + 0.5) / SECONDS)
             yield ElevationTile(south, west, affine, heights)
@@ -85,6 +89,21 @@ def _sample(world: World, heights: Array, lon: npt.NDArray[np.float64], lat: npt
     return np.asarray(
         ndimage.map_coordinates(heights, positions, order=1, mode="nearest", output=np.float32), np.float32
     )
+
+
+def _make_worse(heights: Array, world: World, tile: str) -> None:
+    """Noise and holes that real elevation models have and `easy` has not, in place."""
+    hardships = world.settings.hardships
+    if hardships.dem_noise_m == 0:
+        return
+    rng = make_generator(world.settings.seed, "dem", tile)
+    error = ndimage.gaussian_filter(rng.standard_normal(heights.shape, dtype=np.float32), 2.0)
+    heights += hardships.dem_noise_m * error / max(float(error.std()), 1e-6) * _off_water(heights)
+    for _ in range(round(hardships.dem_voids * (world.settings.size_km / 12.0) ** 2)):
+        row, column = (int(rng.integers(0, side)) for side in heights.shape)
+        radius = rng.uniform(1.5, 5.0)
+        rows, columns = np.ogrid[: heights.shape[0], : heights.shape[1]]
+        heights[np.hypot(rows - row, columns - column) < radius] = VOID
 
 
 def _off_water(heights: Array) -> Array:

@@ -18,14 +18,20 @@ from shapely.geometry import Polygon
 from shapely.ops import unary_union
 
 from cryosentinel_core.simulate.fields import Array, make_generator
+from cryosentinel_core.simulate.fronts import Front, draw_front
 from cryosentinel_core.simulate.grids import Ground
 from cryosentinel_core.simulate.light import shadow_depth
 from cryosentinel_core.simulate.settings import SimulateSettings
 from cryosentinel_core.simulate.shapes import SUN_SIDE_DEG, Outlines, Shape, fill_holes, join_or_part
 
-Kind = Literal["stable", "grown", "shrunk", "new", "vanished", "merged", "split", "ice", "shadow", "cloud", "small"]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-"""What can happen to a lake; `small` is a change of a few per cent, `ice`, `shadow` and `cloud` hide it."""
+Kind = Literal[
+    "stable", "grown", "shrunk", "new", "vanished", "merged", "split", "ice", "shadow", "cloud", "small",
+    "calving", "advance",
+]  # fmt: skip
+FRONT_KINDS: Final[tuple[Kind, ...]] = ("calving", "advance")
+"""Lakes that eat into a glacier, and those that a glacier pushes back; only where the difficulty asks for them."""
+KINDS: Final[tuple[Kind, ...]] = tuple(kind for kind in get_args(Kind) if kind not in FRONT_KINDS)
+"""What else can happen to a lake; `small` is a change of a few per cent, `ice`, `shadow` and `cloud` hide it."""
 
 _REMAINDER: Final[tuple[Kind, ...]] = (
     "stable", "small", "grown", "stable", "shrunk", "small", "stable", "new", "grown", "stable",
@@ -44,11 +50,13 @@ _AREA_HA: Final[dict[Kind, tuple[float, float]]] = {
     "grown": (0.5, 60.0),
     "shrunk": (0.5, 60.0),
     "small": (0.5, 100.0),
+    "calving": (1.5, 60.0),
+    "advance": (1.5, 60.0),
 }
 """Allowed areas in hectares of the kinds that need a range of their own."""
 
-APART_M: Final[dict[Kind, float]] = {"shadow": 380.0, "cloud": 520.0}
-"""How far a headwall and its shadow, or fog over a lake, keep other lakes away, in metres."""
+APART_M: Final[dict[Kind, float]] = {"shadow": 380.0, "cloud": 520.0, "calving": 600.0, "advance": 600.0}
+"""How far a headwall and its shadow, fog over a lake, or a glacier's tongue keep other lakes away, in metres."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,9 @@ class Lake:
         moraine: Height of the moraine around it relative to the usual one.
         hidden_years: Years in which ice or cloud hides it.
         wall_azimuth_deg: Bearing of its headwall, if it lies in shadow.
+        front: The glacier that ends in it, if one does.
+        white: 0 as its turbidity says, to 1 white with flour.
+        dark: 0 as its turbidity says, to 1 nearly black.
     """
 
     name: str
@@ -78,6 +89,9 @@ class Lake:
     moraine: float = 1.0
     hidden_years: tuple[int, ...] = ()
     wall_azimuth_deg: float | None = None
+    front: Front | None = None
+    white: float = 0.0
+    dark: float = 0.0
 
     @property
     def reach_m(self) -> float:
@@ -105,7 +119,7 @@ def plan_lakes(settings: SimulateSettings, ground: Ground, heights: Array, pixel
 def draft_lakes(settings: SimulateSettings) -> tuple[Lake, ...]:
     """The lakes' outlines about the origin (0, 0), one of every kind first, before they have a place."""
     count = settings.lake_count
-    kinds = [*KINDS[:count], *(_REMAINDER[i % len(_REMAINDER)] for i in range(max(0, count - len(KINDS))))]
+    kinds = _kinds(count, settings.hardships.fronts)
     rng = make_generator(settings.seed, "lakes")
     top = min(settings.max_lake_ha, 0.7 * settings.size_km**2)
     ranks = (rng.permutation(count) + rng.random(count)) / count
@@ -118,10 +132,28 @@ def draft_lakes(settings: SimulateSettings) -> tuple[Lake, ...]:
     return tuple(lakes)
 
 
+def _kinds(count: int, fronts: float) -> list[Kind]:
+    """One of every kind, then the usual mixture, of which a share lies at glaciers: two of three eat into them."""
+    kinds: list[Kind] = [*KINDS[:count]]
+    due, n_fronts = 0.0, 0
+    for i in range(max(0, count - len(KINDS))):
+        due += fronts
+        if due >= 1:
+            due -= 1
+            kinds.append("advance" if n_fronts % 3 == 2 else "calving")
+            n_fronts += 1
+        else:
+            kinds.append(_REMAINDER[i % len(_REMAINDER)])
+    return kinds
+
+
 def _draft(settings: SimulateSettings, name: str, kind: Kind, area_m2: float) -> Lake:
     rng = make_generator(settings.seed, "lake", name)
     years = settings.years
     outlines = _outlines(rng, name, kind, area_m2, settings)
+    hardships = settings.hardships
+    if kind == "stable" and hardships.deltas > 0:
+        outlines = _with_delta(settings, name, outlines)
     union = unary_union([polygon for parts in outlines.values() for _, polygon in parts])
     hidden = (years[int(rng.integers(len(years)))],) if kind == "cloud" else ()
     if kind == "ice":
@@ -136,24 +168,66 @@ def _draft(settings: SimulateSettings, name: str, kind: Kind, area_m2: float) ->
         moraine=float(rng.uniform(0.3, 1.5)),
         hidden_years=hidden,
         wall_azimuth_deg=SUN_SIDE_DEG if kind == "shadow" else None,
+        front=_front(settings, name, outlines) if kind in FRONT_KINDS else None,
+        **_colour(settings, name),
     )
+
+
+def _front(settings: SimulateSettings, name: str, outlines: Outlines) -> Front:
+    """The glacier behind a lake, and the lake as it was some years before the first one."""
+    rng = make_generator(settings.seed, "front", name)
+    polygons = sorted((parts[0][1] for parts in outlines.values()), key=lambda polygon: polygon.area)
+    smallest, largest = polygons[0], polygons[-1]
+    old = smallest.buffer(-0.12 * float(np.sqrt(smallest.area / np.pi)))
+    old = max(getattr(old, "geoms", [old]), key=lambda part: part.area)
+    return draw_front(rng, smallest, largest, fill_holes(smallest if old.is_empty else old))
+
+
+def _colour(settings: SimulateSettings, name: str) -> dict[str, float]:
+    """How far a lake lies beyond clear and milky ones."""
+    hardships = settings.hardships
+    if hardships.white_flour + hardships.dark_water == 0:
+        return {}
+    draw, strength = make_generator(settings.seed, "flour", name).random(2)
+    return {
+        "white": float(0.3 + 0.7 * strength) if draw < hardships.white_flour else 0.0,
+        "dark": float(0.4 + 0.6 * strength) if draw > 1 - hardships.dark_water else 0.0,
+    }
+
+
+def _with_delta(settings: SimulateSettings, name: str, outlines: Outlines) -> Outlines:
+    """Outlines of which one year lacks the fan that a river has laid into the lake, for a share of the lakes."""
+    rng = make_generator(settings.seed, "delta", name)
+    if rng.random() >= settings.hardships.deltas:
+        return outlines
+    year = settings.years[int(rng.integers(len(settings.years)))]
+    ((part, polygon),) = outlines[year]
+    at = polygon.exterior.interpolate(float(rng.random()), normalized=True)
+    fan = at.buffer(float(rng.uniform(0.2, 0.45)) * float(np.sqrt(polygon.area / np.pi)))
+    left = polygon.difference(fan)
+    left = max(getattr(left, "geoms", [left]), key=lambda piece: piece.area)
+    return {**outlines, year: ((part, left),)}
 
 
 def _outlines(rng: np.random.Generator, name: str, kind: Kind, area_m2: float, settings: SimulateSettings) -> Outlines:
     years = settings.years
     if kind in ("merged", "split"):
-        return join_or_part(rng, name, area_m2, years, later=kind == "merged")
-    shape = Shape(rng, area_m2, flat=kind == "shadow")
+        return join_or_part(
+            rng, name, area_m2, years, later=kind == "merged", roughness=settings.hardships.shore_roughness
+        )
+    shape = Shape(rng, area_m2, flat=kind == "shadow", roughness=settings.hardships.shore_roughness)
     turn = len(years) // 2
     share = {year: (year - years[0]) / (years[-1] - years[0]) for year in years}
     if kind in ("new", "vanished"):
         present = years[turn:] if kind == "new" else years[:turn]
         return {year: ((name, shape.at(1.0)),) if year in present else () for year in years}
     factor = {"grown": rng.uniform(1.27, 1.9), "shrunk": rng.uniform(0.5, 0.76)}.get(kind, 1.0)
+    if kind in FRONT_KINDS:
+        factor = rng.uniform(1.15, 2.0) if kind == "calving" else rng.uniform(0.55, 0.9)
     if kind == "small":
         factor = 1 + float(rng.choice([-1, 1])) * rng.uniform(0.02, 0.09)
     base = area_m2 / max(1.0, factor)
-    if settings.islands and base > 4e4 and rng.random() < 0.45:
+    if settings.islands and kind not in FRONT_KINDS and base > 4e4 and rng.random() < 0.45:
         shape.add_islands(rng, base * min(1.0, factor))
     return {year: ((name, shape.at(base / area_m2 * factor ** share[year])),) for year in years}
 
@@ -178,7 +252,7 @@ def _place(
         scale = min(cost, key=lambda s: abs(s - 2 * reach))
         score = cost[scale] + rng.random(len(sites)) * 3
         if lake.kind != "shadow":
-            score = score + 60 * shade[scale][rows, columns]
+            score = score + settings.hardships.shade_cost * shade[scale][rows, columns]
         inside = np.minimum.reduce([sites[:, 0] - minx, maxx - sites[:, 0], sites[:, 1] - miny, maxy - sites[:, 1]])
         if lake.name == straddler:
             free = (inside < 0.3 * reach) & (_clearance(sites, taken) > reach + 150)
@@ -250,4 +324,6 @@ def _moved(lake: Lake, x: float, y: float, level_m: float) -> Lake:
         year: tuple((name, affinity.translate(polygon, dx, dy)) for name, polygon in parts)
         for year, parts in lake.outlines.items()
     }
-    return dataclasses.replace(lake, outlines=outlines, union=affinity.translate(lake.union, dx, dy), level_m=level_m)
+    front = None if lake.front is None else lake.front.moved(dx, dy)
+    union = affinity.translate(lake.union, dx, dy)
+    return dataclasses.replace(lake, outlines=outlines, union=union, level_m=level_m, front=front)

@@ -23,6 +23,10 @@ PSF_SIGMA: dict[int, float] = {10: 0.42, 20: 0.33, 60: 0.25}
 """Blur of each native resolution in its own pixels (about the modulation transfer of Sentinel-2's instrument)."""
 
 
+CIRRUS_SHARE: dict[str, float] = {"B09": 0.3, "B11": 0.8, "B12": 0.6}
+"""Cirrus in a band relative to the visible ones, where that is not 1: ice crystals absorb, and so does vapour."""
+
+
 def render_optical(
     world: World, view: OpticalView, projector: Projector
 ) -> Iterator[tuple[str, npt.NDArray[np.uint16]]]:
@@ -45,12 +49,15 @@ def render_optical(
 def reflectance_in(world: World, view: OpticalView, band: str) -> Array:
     """Surface reflectance in a band on the ground's 10 m pixels `(H, W)`, before the instrument."""
     light, sky, water = view.light, view.sky, view.water
-    diffuse = np.float32(diffuse_share(band))
+    diffuse = np.float32(diffuse_share(band) * world.settings.hardships.sky_light)
     ground = world.cover.land[BANDS.index(band)] * np.float32(1e-4)
     flat = ground.reshape(-1)
     if water.shore_index.size:
         dry = flat[water.shore_index] * (1 - water.bed) + water.bed * np.float32(reflectance_of("sand", band))
         flat[water.shore_index] = dry * (1 - water.wetness * np.float32(wet_loss(band)))
+    if view.rain is not None:
+        ground *= 1 - view.rain * np.float32(wet_loss(band))
+    _cover_with_ice(world, view, band, flat)
     ground += view.snow * (np.float32(reflectance_of("snow", band)) - ground)
     ground *= light.direct * light.lit * (1 - diffuse) + diffuse
     if water.index.size:
@@ -58,9 +65,19 @@ def reflectance_in(world: World, view: OpticalView, band: str) -> Array:
         flat[water.index] += water.fraction * (water_reflectance(view, band) * level - flat[water.index])
     ground *= 1 - sky.shadow * (1 - min(1.0, 2.2 * float(diffuse)))
     ground += sky.cloud * (np.float32(reflectance_of("cloud", band)) - ground)
+    if view.scene.cirrus:
+        ground += sky.haze * np.float32(view.scene.cirrus * CIRRUS_SHARE.get(band, 1.0))
     if view.scene.haze:
         ground += sky.haze * np.float32(view.scene.haze * (0.4 + 1.6 * float(diffuse)))
     return np.asarray(ground * np.float32(view.scene.gain), np.float32)
+
+
+def _cover_with_ice(world: World, view: OpticalView, band: str, flat: Array) -> None:
+    """Put the year's tongues, bare or under debris, on reflectance in flat order, in place."""
+    ice = world.ice.get(view.scene.when.year)
+    if ice is not None and ice.index.size:
+        bare, debris = (np.float32(reflectance_of(name, band)) for name in ("glacier", "debris"))
+        flat[ice.index] += ice.share * (bare + ice.debris * (debris - bare) - flat[ice.index])
 
 
 def water_reflectance(view: OpticalView, band: str) -> Array:
@@ -68,9 +85,15 @@ def water_reflectance(view: OpticalView, band: str) -> Array:
     water = view.water
     clear, milky = (np.float32(reflectance_of(name, band)) for name in ("clear water", "turbid water"))
     value = clear + water.turbidity**1.3 * (milky - clear)
+    if water.white is not None:
+        value = value + water.white * (np.float32(reflectance_of("white water", band)) - value)
+    if water.dark is not None:
+        value = value + water.dark * (np.float32(reflectance_of("black water", band)) - value)
     if band in ("B01", "B02", "B03", "B04"):
         bottom = 0.30 * np.exp(-water.shore_m / 14.0) * (1 - water.turbidity)
         value = value + bottom * np.float32(0.5 * reflectance_of("debris", band))
+    if view.glint is not None:
+        value = value + view.glint
     return np.asarray(value + view.ice * (np.float32(reflectance_of("lake ice", band)) - value), np.float32)
 
 

@@ -55,6 +55,10 @@ def gamma0_in(world: World, scene: RadarPass, number: int) -> Array:
     value += snow * (levels["wet snow"] - value)
     water = world.waters[scene.when.year]
     flat = value.reshape(-1)
+    ice = world.ice.get(scene.when.year)
+    if ice is not None and ice.index.size:
+        bare, debris = (np.float32(gamma0_of(name)[number]) for name in ("glacier", "debris"))
+        flat[ice.index] += ice.share * (bare + ice.debris * (debris - bare) - flat[ice.index])
     if water.shore_index.size:
         flat[water.shore_index] += water.bed * (levels["sand"] - flat[water.shore_index])
     if water.index.size:

@@ -50,6 +50,9 @@ class OpticalPass:
         clear_rank: 0 or 1 for the year's two clearest passes, whose weather spares all lakes that are not meant to
             be hidden; None for the others.
         copy_of_newer: Whether this is an older processing of another acquisition in the plan.
+        glint: Reflectance of glint on the lakes that the wind roughens most.
+        cirrus: Reflectance that thin cirrus adds where it is thickest.
+        rain: Share of the ground that is wet.
     """
 
     when: datetime
@@ -67,6 +70,9 @@ class OpticalPass:
     in_season: bool
     clear_rank: int | None
     copy_of_newer: bool = False
+    glint: float = 0.0
+    cirrus: float = 0.0
+    rain: float = 0.0
 
     @property
     def name(self) -> str:
@@ -120,6 +126,7 @@ def _optical_year(settings: SimulateSettings, ground: Ground, year: int) -> list
         azimuth, elevation = sun_position(when, settings.lon, settings.centre_lat)
         shift = common + rng.normal(0, settings.misregistration_m, 2)
         edge = _edge(rng, ground, 14.0) if i == edge_at else None
+        glint, cirrus, rain = _veil(settings, year, i)
         passes.append(
             OpticalPass(
                 when=when,
@@ -136,12 +143,28 @@ def _optical_year(settings: SimulateSettings, ground: Ground, year: int) -> list
                 edge=edge,
                 in_season=when.month < 10,
                 clear_rank=clear.get(i),
+                glint=glint,
+                cirrus=cirrus,
+                rain=rain,
             )
         )
     if settings.duplicates and year == settings.years[-1]:
         twin = passes[usable[0] if usable else 0]
         passes.append(_older(twin))
     return passes
+
+
+def _veil(settings: SimulateSettings, year: int, number: int) -> tuple[float, float, float]:
+    """Glint, cirrus and wet ground of a date, where the difficulty has any."""
+    hardships = settings.hardships
+    if hardships.glint + hardships.cirrus + hardships.rain == 0:
+        return 0.0, 0.0, 0.0
+    glint, cirrus, wet, share = make_generator(settings.seed, "veil", year, number).random(4)
+    return (
+        float(hardships.glint * glint),
+        float(hardships.cirrus * max(0.0, 2 * cirrus - 1)),
+        float(0.2 + 0.8 * share) if wet < hardships.rain else 0.0,
+    )
 
 
 def _older(newer: OpticalPass) -> OpticalPass:

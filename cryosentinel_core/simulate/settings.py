@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from cryosentinel_core.errors import ConfigError
+from cryosentinel_core.simulate.difficulty import DIFFICULTIES, Difficulty, Level
 
 Provider = Literal["planetary-computer", "earth-search"]
 """Whose collection names, asset keys and metadata the catalogue wears."""
@@ -51,6 +52,7 @@ class SimulateSettings:
         duplicates: Whether one acquisition of the last year comes a second time, by an older processing baseline.
         detector_edges: Whether some Sentinel-2 and Sentinel-1 dates end inside the area (nodata).
         islands: Whether some lakes have islands.
+        difficulty: How much of what makes real scenes hard goes in; `easy` has none of it.
         workers: Threads that write scenes; never changes a byte.
     """
 
@@ -76,6 +78,7 @@ class SimulateSettings:
     duplicates: bool = True
     detector_edges: bool = True
     islands: bool = True
+    difficulty: Level = "easy"
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -89,6 +92,7 @@ class SimulateSettings:
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(len(years) >= 2 and list(years) == sorted(set(years)), "years", years, "two or more, ascending")
         _require(years[0] >= 2016 and years[-1] <= 2035, "years", years, "years from 2016 to 2035")
+        _require(self.difficulty in DIFFICULTIES, "difficulty", self.difficulty, " or ".join(DIFFICULTIES))
         _require(self.like in get_args(Provider), "like", self.like, " or ".join(get_args(Provider)))
         _require(self.n_lakes is None or 1 <= self.n_lakes <= 400, "n_lakes", self.n_lakes, "1 to 400")
         _require(self.min_lake_ha < self.max_lake_ha, "min_lake_ha", self.min_lake_ha, "less than max_lake_ha")
@@ -107,6 +111,11 @@ class SimulateSettings:
         return ZONE_BORDER_LON if self.zone_border else DEFAULT_LON
 
     @property
+    def hardships(self) -> Difficulty:
+        """What the difficulty adds."""
+        return DIFFICULTIES[self.difficulty]
+
+    @property
     def lake_count(self) -> int:
         """How many lakes are planned."""
         if self.n_lakes is not None:
@@ -118,6 +127,8 @@ class SimulateSettings:
         values = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "workers"
         }
+        if self.difficulty == "easy":
+            del values["difficulty"]  # as it was before there were others
         return values | {"years": list(self.years), "n_lakes": self.lake_count, "centre_lon": self.lon}
 
 

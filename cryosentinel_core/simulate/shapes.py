@@ -34,16 +34,18 @@ SUN_SIDE_DEG: Final = 145.0
 class Shape:
     """An irregular outline that can be asked for at any area: a Fourier star, longer than wide, growing on one side."""
 
-    def __init__(self, rng: np.random.Generator, area_m2: float, flat: bool = False) -> None:
+    def __init__(self, rng: np.random.Generator, area_m2: float, flat: bool = False, roughness: float = 0.0) -> None:
         self.area_m2 = area_m2
         self.holes: list[Polygon] = []
-        count = int(np.clip(2 * np.pi * np.sqrt(area_m2 / np.pi) / 5, 64, 600))
+        count = int(np.clip(2 * np.pi * np.sqrt(area_m2 / np.pi) / 5, 64 if roughness == 0 else 256, 600))
         self.angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
         self.stretch = 2.2 if flat else rng.uniform(1.0, 2.4)
         order = np.arange(2, 11)
         amplitude = rng.uniform(0.5, 1.3) * 0.30 / order**1.15 * rng.standard_normal(order.size) * (0.4 if flat else 1)
         phase = rng.uniform(0, 2 * np.pi, order.size)
         waves = amplitude[:, None] * np.cos(order[:, None] * self.angle + phase[:, None])
+        if roughness > 0:
+            waves = np.concatenate([waves, _short_waves(rng, self.angle, roughness)])
         self.radius = np.maximum(1 + waves.sum(0), 0.3)
         self.growth = ((1 + np.cos(self.angle - rng.uniform(0, 2 * np.pi))) / 2) ** 2
         # A lake under a headwall lies along its foot.
@@ -83,9 +85,20 @@ class Shape:
                 room = room.difference(island.buffer(40))
 
 
-def join_or_part(rng: np.random.Generator, name: str, area_m2: float, years: tuple[int, ...], later: bool) -> Outlines:
+def _short_waves(rng: np.random.Generator, angle: npt.NDArray[np.float64], roughness: float) -> npt.NDArray[np.float64]:
+    """Waves of a shore from the eleventh to the hundredth part of its length, as rough at each scale as the longer ones."""
+    order = np.arange(11, 101)
+    amplitude = roughness * 0.30 / order**1.15 * rng.standard_normal(order.size)
+    phase = rng.uniform(0, 2 * np.pi, order.size)
+    return np.asarray(amplitude[:, None] * np.cos(order[:, None] * angle + phase[:, None]))
+
+
+def join_or_part(
+    rng: np.random.Generator, name: str, area_m2: float, years: tuple[int, ...], later: bool, roughness: float = 0.0
+) -> Outlines:
     """Two lakes with dry ground between, and one lake over both: in this order if `later`, else the other way."""
-    left, right = Shape(rng, 0.55 * area_m2).at(1.0), Shape(rng, 0.45 * area_m2).at(1.0)
+    left = Shape(rng, 0.55 * area_m2, roughness=roughness).at(1.0)
+    right = Shape(rng, 0.45 * area_m2, roughness=roughness).at(1.0)
     right = affinity.translate(right, left.bounds[2] - right.bounds[0] + GAP_M, 0.0)
     for _ in range(30):
         right = affinity.translate(right, GAP_M - left.distance(right), 0.0)

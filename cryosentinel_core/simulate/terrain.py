@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from cryosentinel_core.simulate.fields import Array, band_field, enlarge, make_generator, power_field, smoothstep
+from cryosentinel_core.simulate.fronts import raise_ice
 from cryosentinel_core.simulate.grids import Grid
 from cryosentinel_core.simulate.lakes import Lake
 from cryosentinel_core.simulate.light import COARSE
@@ -77,6 +78,11 @@ def mould_basins(heights: Array, grid: Grid, lakes: Sequence[Lake], seed: int) -
     rng = make_generator(seed, "basins")
     hummocks = power_field(rng, heights.shape, grid.pixel_m, 150.0, 1.3)
     for lake in sorted(lakes, key=lambda lake: lake.wall_azimuth_deg is not None):
+        if lake.front is not None:
+            rows, columns = window_of(lake.front.tongue, grid, 520.0)
+            heights[rows, columns] = raise_ice(
+                heights[rows, columns], grid.cut(rows, columns), lake.front, lake.level_m
+            )
         rows, columns = window_of(lake.union, grid, 520.0)
         window = grid.cut(rows, columns)
         heights[rows, columns] = _mould(heights[rows, columns], hummocks[rows, columns], window, lake)
@@ -87,7 +93,9 @@ def mould_basins(heights: Array, grid: Grid, lakes: Sequence[Lake], seed: int) -
 
 
 def _first_water(lake: Lake, window: Grid) -> npt.NDArray[np.bool_]:
-    """Pixels that are mostly water in the first year."""
+    """Pixels that are mostly water in the first year, or, before a glacier, when the elevation model was made."""
+    if lake.front is not None:
+        return fraction_of([lake.front.old_water], window, 2) >= 0.5
     return fraction_of([polygon for _, polygon in lake.outlines[min(lake.outlines)]], window, 2) >= 0.5
 
 
@@ -101,6 +109,8 @@ def _mould(heights: Array, hummocks: Array, window: Grid, lake: Lake) -> Array:
     target = lake.level_m + np.where(flat, 0.0, rise + moraine)
     weight = 1 - smoothstep(away, 20, lake.basin_m)
     moulded = heights + weight * (target - heights)
+    if lake.front is not None:
+        return raise_ice(np.asarray(moulded, np.float32), window, lake.front, lake.level_m)
     if lake.wall_azimuth_deg is not None:
         moulded = np.maximum(moulded, _wall(window, lake, away))
     return np.asarray(moulded, np.float32)

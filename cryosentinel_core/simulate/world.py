@@ -9,6 +9,7 @@ from cryosentinel_core.simulate.grids import Ground, build_ground
 from cryosentinel_core.simulate.lakes import Lake, plan_lakes
 from cryosentinel_core.simulate.light import COARSE, RadarView, Relief
 from cryosentinel_core.simulate.noise import NoisePool
+from cryosentinel_core.simulate.overlays import IceOverlay, draw_ice, draw_rivers
 from cryosentinel_core.simulate.schedule import LOOK_AZIMUTH_DEG, OrbitState
 from cryosentinel_core.simulate.settings import SimulateSettings
 from cryosentinel_core.simulate.terrain import draw_heights, mould_basins, refine_heights
@@ -26,6 +27,8 @@ class World:
     waters: dict[int, Water]
     radar_views: dict[OrbitState, RadarView]
     noise: NoisePool
+    ice: dict[int, IceOverlay]
+    """Tongues that end in lakes, by year; empty where there are none."""
 
 
 def build_world(settings: SimulateSettings) -> World:
@@ -37,7 +40,12 @@ def build_world(settings: SimulateSettings) -> World:
     heights = mould_basins(refine_heights(settings.seed, coarse), grid, lakes, settings.seed)
     relief = Relief(heights, grid.pixel_m)
     cover = draw_cover(settings.seed, grid, relief)
-    waters = {year: draw_water(settings.seed, grid, lakes, year) for year in settings.years}
+    hardships = settings.hardships
+    n_rivers = round(hardships.rivers * (settings.size_km / 12.0) ** 2)
+    rivers = draw_rivers(settings.seed, grid, heights, lakes, n_rivers) if n_rivers else ()
+    waters = {year: draw_water(settings.seed, grid, lakes, year, rivers) for year in settings.years}
+    has_ice = any(lake.front is not None for lake in lakes)
+    ice = {year: draw_ice(settings.seed, grid, lakes, year) for year in settings.years} if has_ice else {}
     views = {state: RadarView.of(relief, azimuth) for state, azimuth in LOOK_AZIMUTH_DEG.items()}
     noise = NoisePool(settings.seed, grid.shape, settings.speckle_looks)
-    return World(settings, ground, lakes, relief, cover, waters, views if settings.radar_dates else {}, noise)
+    return World(settings, ground, lakes, relief, cover, waters, views if settings.radar_dates else {}, noise, ice)
