@@ -1,6 +1,6 @@
 """How good the lakes, areas, intervals and statuses are, on simulated scenes whose truth is known.
 
-    python benchmarks/closed_loop.py --seeds 100-109 [--size-km 12] [--model water-index] [--keep DIR] [--out FILE.json]
+    python benchmarks/closed_loop.py --seeds 100-109 [--size-km 12] [--difficulty real] [--model water-index] [--keep DIR]
 
 For each seed: simulate, run `change` as a user would, compare with the truth. On the same scenes, for comparison, what a user could do
 in an afternoon: the plain median of the same Sentinel-2 scenes, MNDWI > 0.3, and Otsu's threshold on MNDWI. Constants of the method
@@ -46,12 +46,12 @@ MIN_M2 = 5_000.0
 CLEAR_M2 = 5_500.0
 
 
-def run_seed(seed: int, folder: Path, size_km: float, model: str) -> dict[str, Any]:
+def run_seed(seed: int, folder: Path, size_km: float, model: str, difficulty: Any = "easy") -> dict[str, Any]:
     """One seed's lakes, events and scores."""
     catalogue = folder / "catalogue"
     began = time.perf_counter()
     if not (catalogue / "catalog.json").exists():
-        simulate(catalogue, SimulateSettings(seed=seed, size_km=size_km, years=YEARS))
+        simulate(catalogue, SimulateSettings(seed=seed, size_km=size_km, years=YEARS, difficulty=difficulty))
     simulated = time.perf_counter()
     area = load_area(str(catalogue / "aoi.geojson"))
     home = Workspace(folder / "workspace")
@@ -338,6 +338,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="100-109")
     parser.add_argument("--size-km", type=float, default=12.0)
+    parser.add_argument("--difficulty", default="easy", choices=("easy", "real", "hard"))
     parser.add_argument("--model", default="water-index")
     parser.add_argument("--keep", type=Path, help="keep catalogues and workspaces here")
     parser.add_argument("--out", type=Path, help="write every scored lake and event as JSON")
@@ -347,7 +348,7 @@ def main() -> None:
     for seed in range(int(first), int(last or first) + 1):
         folder = Path(tempfile.mkdtemp()) if options.keep is None else options.keep / str(seed)
         try:
-            results.append(run_seed(seed, folder, options.size_km, options.model))
+            results.append(run_seed(seed, folder, options.size_km, options.model, options.difficulty))
         finally:
             if options.keep is None:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -38,11 +38,19 @@ def _parse_years(_: click.Context, __: click.Parameter, value: str) -> tuple[int
     show_default=True,
     help="Whose collections, asset names and metadata to imitate.",
 )
+@click.option(
+    "--difficulty",
+    type=click.Choice(["easy", "real", "hard"]),
+    default="easy",
+    show_default=True,
+    help="real and hard add white flour, black water, glint, cirrus, wet rock, rough shores, lakes at calving glaciers, "
+    "braided rivers, and an elevation model that is older than the lakes, noisier and has holes.",
+)
 @click.option("--zone-border", is_flag=True, help="Put the area across the border of two UTM zones.")
 @common
 def simulate(
     directory: Path, seed: int, years: tuple[int, ...], size_km: float, n_lakes: int | None, cloud: float, like: str,
-    zone_border: bool, workspace: str | None, verbose: bool, quiet: bool, as_json: bool,
+    difficulty: str, zone_border: bool, workspace: str | None, verbose: bool, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a STAC catalogue of simulated scenes with known lakes.
 
@@ -59,7 +67,8 @@ def simulate(
 
     settings = SimulateSettings(
         seed=seed, years=years, size_km=size_km, n_lakes=n_lakes, cloud=cloud,
-        like=cast(Literal["planetary-computer", "earth-search"], like), zone_border=zone_border
+        like=cast(Literal["planetary-computer", "earth-search"], like), zone_border=zone_border,
+        difficulty=cast(Literal["easy", "real", "hard"], difficulty),
     )  # fmt: skip
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
         summary = run_simulate(directory, settings, progress=console.progress)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 from shapely import affinity
-from shapely.geometry import LineString, Polygon
+from shapely.geometry import Polygon
 
 from cryosentinel_core.simulate.fields import Array, smoothstep
 from cryosentinel_core.simulate.grids import Grid
@@ -66,14 +67,34 @@ def draw_front(rng: np.random.Generator, smallest: Polygon, largest: Polygon, ol
     direction = np.array([target.x - start.x, target.y - start.y])
     direction /= max(float(np.hypot(*direction)), 1e-9)
     reach = float(np.sqrt(largest.area / np.pi))
-    end = np.array([start.x, start.y]) + direction * (3.2 * reach + 500.0)
-    tongue = LineString([(start.x, start.y), tuple(end)]).buffer(max(0.9 * reach, 80.0), cap_style="flat")
     return Front(
-        tongue=Polygon(tongue.exterior),
+        tongue=_draw_tongue(rng, np.array([start.x, start.y]), direction, reach),
         old_water=old_water,
         cliff_m=float(rng.uniform(8.0, 30.0)),
         debris=float(rng.choice([0.0, 0.3, 0.85])),
     )
+
+
+def _draw_tongue(
+    rng: np.random.Generator, start: npt.NDArray[np.float64], direction: npt.NDArray[np.float64], reach_m: float
+) -> Polygon:
+    """A winding band from a lake's middle up its glacier, rough at its edges and narrowing towards its head."""
+    length = 3.2 * reach_m + 500.0
+    along = np.linspace(0.0, 1.0, 120)
+    waves = np.arange(1, 13)
+
+    def wander(size: float) -> npt.NDArray[np.float64]:
+        amplitude = size * rng.standard_normal(waves.size) / waves
+        phase = rng.uniform(0, 2 * np.pi, waves.size)
+        return np.asarray((amplitude * np.sin(2 * np.pi * along[:, None] * waves + phase)).sum(axis=1))
+
+    side = np.array([-direction[1], direction[0]])
+    middle = start + along[:, None] * length * direction + (along * wander(0.5 * reach_m))[:, None] * side
+    half = max(0.9 * reach_m, 80.0) * (1 - 0.6 * along**2)
+    left, right = (half * np.maximum(1 + wander(0.12), 0.4) for _ in range(2))
+    ring = np.concatenate([middle + left[:, None] * side, (middle - right[:, None] * side)[::-1]])
+    whole = Polygon(ring).buffer(0)
+    return Polygon(max(getattr(whole, "geoms", [whole]), key=lambda part: part.area).exterior)
 
 
 def raise_ice(heights: Array, window: Grid, front: Front, level_m: float) -> Array:

@@ -85,19 +85,19 @@ def draw_rivers(seed: int, grid: Grid, heights: Array, lakes: Sequence[Lake], co
         lake.front.tongue.buffer(50) for lake in lakes if lake.front is not None
     ])  # fmt: skip
     rivers: list[River] = []
-    for _ in range(40 * count):
+    for _ in range(200 * count):
         if len(rivers) == count:
             break
         row, column = (int(rng.integers(4, side - 4)) for side in coarse.shape)
         points = [(row, column)]
         for _ in range(60):
             around = coarse[row - 1 : row + 2, column - 1 : column + 2]
-            if around.shape != (3, 3) or slope[row, column] > 0.12 or around.argmin() == 4:
+            if around.shape != (3, 3) or slope[row, column] > 0.25 or around.argmin() == 4:
                 break
             down = np.unravel_index(int(around.argmin()), (3, 3))
             row, column = row + int(down[0]) - 1, column + int(down[1]) - 1
             points.append((row, column))
-        if len(points) < 12:
+        if len(points) < 8:
             continue
         places = [
             (grid.left + (c * step + 0.5) * grid.pixel_m, grid.top - (r * step + 0.5) * grid.pixel_m) for r, c in points
