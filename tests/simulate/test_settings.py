@@ -42,7 +42,8 @@ def test_a_zone_border_has_its_own_centre() -> None:
 
 def test_to_dict_holds_every_parameter_that_decides_content() -> None:
     named = {field.name for field in dataclasses.fields(SimulateSettings)}
-    assert set(SimulateSettings().to_dict()) == named - {"workers"}
+    assert set(SimulateSettings(difficulty="real").to_dict()) == named - {"workers"}
+    assert set(SimulateSettings().to_dict()) == named - {"workers", "difficulty"}, "bytes from before it existed"
     assert SimulateSettings().to_dict()["n_lakes"] == 40
     assert SimulateSettings(size_km=3).to_dict()["n_lakes"] == 12
 
