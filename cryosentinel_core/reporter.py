@@ -37,3 +37,28 @@ class Silent:
 
     def warn(self, message: str) -> None:
         """Ignore a warning."""
+
+
+class WarningKeeper:
+    """A reporter that passes everything on and keeps the warnings.
+
+    Args:
+        reporter: Hears all of it.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.warnings: list[str] = []
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Pass progress on."""
+        self._reporter.progress(task, done, total)
+
+    def note(self, message: str) -> None:
+        """Pass a note on."""
+        self._reporter.note(message)
+
+    def warn(self, message: str) -> None:
+        """Keep a warning and pass it on."""
+        self.warnings.append(message)
+        self._reporter.warn(message)

@@ -127,7 +127,7 @@ def test_no_print_and_no_environment_in_the_core() -> None:
         assert "print" not in calls, path
 
 
-WORKFLOWS_ON_ARRAYS = {"change.py", "image_shifts.py", "predict_year.py"}
+WORKFLOWS_ON_ARRAYS = {"predict_year.py"}
 """Workflows that still work on arrays themselves: the list only shrinks."""
 
 

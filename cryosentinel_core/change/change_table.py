@@ -8,8 +8,7 @@ outline. Pure arithmetic on tables; what was seen comes as counts from `io`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import geopandas as gpd
@@ -20,56 +19,39 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.change.change_frames import add_pieces, as_change_frame, as_piece_frame
+from cryosentinel_core.change.comparability import pairs_of_years
 from cryosentinel_core.change.lake_keys import Key
 from cryosentinel_core.change.matching import Match, relation_of
 from cryosentinel_core.change.significance import estimate_trend, normal_quantile, p_values
-from cryosentinel_core.errors import InputError
 from cryosentinel_core.lakes.tables import SERIES_COLUMNS, TREND_COLUMNS, GroundSeen, Reason, Status
 from cryosentinel_core.lakes.uncertainty import change_sigma
+from cryosentinel_core.scenes.registration import move_outline
 from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
+from cryosentinel_core.settings.change import ChangeSettings
+from cryosentinel_core.units import PIXEL_M
 
-PIXEL_AREA_M2: Final = 100.0
-"""Of a lattice pixel."""
-
+PIXEL_AREA_M2: Final = float(PIXEL_M**2)
+"""Area of a lattice pixel."""
 
 SeenBy = Callable[[BaseGeometry, int], Mapping[int, GroundSeen]]
 """(ground in EPSG:4326, pixels to grow it by) -> what each year saw of it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """How years are compared.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComparisonBasis:
+    """What a comparison rests on beside the outlines.
 
     Attributes:
-        years: Ascending and distinct, two or more.
-        confidence: Of intervals and of the significance flag.
-        min_observed: Share of a lake's ground that must be seen.
-        max_day_difference: Days of the year between two years' dates beyond which a pair is not comparable.
-        min_area_m2: Smallest lake of the table.
+        settings: How years are compared.
+        seen_by: What each year saw of a piece of ground.
         model: Constants of the error model.
+        shifts: Pair of years -> shift (east, north) in metres of the later year's images, taken out of gained and lost ground.
     """
 
-    years: tuple[int, ...]
-    confidence: float = 0.95
-    min_observed: float = 0.95
-    max_day_difference: float = 30.0
-    min_area_m2: float = 5_000.0
+    settings: ChangeSettings
+    seen_by: SeenBy
     model: UncertaintyModel = WATER_INDEX_ERRORS
-
-    def __post_init__(self) -> None:
-        if len(self.years) < 2 or list(self.years) != sorted(set(self.years)):
-            raise InputError(
-                f"years {', '.join(map(str, self.years)) or 'none'}: wanted two or more, ascending and distinct",
-                "give them as 2017 2023",
-            )
-
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """Each consecutive pair, then first and last if that is another."""
-        found = list(pairwise(self.years))
-        if len(self.years) > 2:
-            found.append((self.years[0], self.years[-1]))
-        return found
+    shifts: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +60,7 @@ class ChangeTables:
 
     Attributes:
         change: `CHANGE_COLUMNS` (with three or more years `TREND_COLUMNS` too) and geometry: the outlines of both years as
-            one.
+            one, or where these have none those of the other years; null where no year has one.
         gained: Ground that became water between two observed years: `lake_key`, `pair`, `area_m2`, geometry.
         lost: Water that became ground, likewise.
         series: `SERIES_COLUMNS`, one row a lake and year; empty with two years.
@@ -124,40 +106,44 @@ class LakeInYear:
 
 
 def compare_years(
-    tables: Mapping[int, gpd.GeoDataFrame],
-    matches: Sequence[Match],
-    keys: Sequence[Key],
-    seen_by: SeenBy,
-    comparison: Comparison,
+    tables: Mapping[int, gpd.GeoDataFrame], matches: Sequence[Match], keys: Sequence[Key], basis: ComparisonBasis
 ) -> ChangeTables:
     """The change table of some lakes.
 
     Args:
-        tables: Year -> outlines with `LAKE_COLUMNS`.
+        tables: Year -> outlines with `LAKE_COLUMNS`, ascending, two years or more.
         matches: The lakes that get rows.
         keys: Of the lakes, in the same order.
-        seen_by: What each year saw of a piece of ground.
-        comparison: How to compare.
+        basis: How to compare, and what was seen.
+
+    Raises:
+        InputError: If the years are not ascending.
     """
-    columns = {year: _Columns.of(tables[year]) for year in comparison.years}
+    years = tuple(tables)
+    pairs = pairs_of_years(years)
+    columns = {year: _Columns.of(table) for year, table in tables.items()}
     order = sorted(range(len(matches)), key=lambda index: keys[index].lake_key)
     rows: list[dict[str, Any]] = []
     series: list[dict[str, Any]] = []
     pieces: dict[str, list[dict[str, Any]]] = {"gained": [], "lost": []}
     for index in order:
-        ground, history = _history(matches[index], columns, seen_by, comparison)
-        trend = _series_rows(keys[index], history, comparison, series) if len(comparison.years) > 2 else {}
-        for year_from, year_to in comparison.pairs:
-            relation = relation_of(matches[index], tables, year_from, year_to, comparison.min_area_m2)
-            first, second = history[year_from], history[year_to]
-            row = _pair_row(keys[index], first, second, relation, ground, seen_by, comparison)
+        ground, history = _history(matches[index], columns, basis)
+        trend = _series_rows(keys[index], history, basis.settings, series) if len(years) > 2 else {}
+        for pair in pairs:
+            relation = relation_of(matches[index], tables, *pair, basis.settings.min_area_m2)
+            first, second = (history[year] for year in pair)
+            row = _pair_row(keys[index], first, second, relation, ground, basis)
             if row["status"] == Status.STABLE and not (first.n_outlines or second.n_outlines or matches[index].place):
                 continue
+            if not matches[index].members:
+                row["geometry"] = None  # a place that is watched is no outline
             rows.append({**row, **trend})
             if row["status"] != Status.UNOBSERVED:
-                add_pieces(pieces, row, history[year_from].outline, history[year_to].outline)
+                east_m, north_m = basis.shifts.get(pair, (0.0, 0.0))
+                after = move_outline(second.outline, -east_m, -north_m) if pair in basis.shifts else second.outline
+                add_pieces(pieces, row, first.outline, after)
     return ChangeTables(
-        change=as_change_frame(rows, comparison.pairs),
+        change=as_change_frame(rows, pairs),
         gained=as_piece_frame(pieces["gained"]),
         lost=as_piece_frame(pieces["lost"]),
         series=pd.DataFrame(series, columns=list(SERIES_COLUMNS)),
@@ -165,17 +151,16 @@ def compare_years(
 
 
 def _history(
-    match: Match, tables: Mapping[int, _Columns], seen_by: SeenBy, comparison: Comparison
+    match: Match, tables: Mapping[int, _Columns], basis: ComparisonBasis
 ) -> tuple[BaseGeometry, dict[int, LakeInYear]]:
     """The ground of a lake, and the lake in every year that is compared."""
-    outlines = {year: _as_one(tables[year].geometry[list(match.rows(year))]) for year in comparison.years}
+    outlines = {year: _as_one(table.geometry[list(match.rows(year))]) for year, table in tables.items()}
     ground = _as_one(np.array(list(outlines.values()), dtype=object))
     if ground.is_empty and match.place is not None:
         ground = match.place
-    seen = seen_by(ground, 1)
+    seen = basis.seen_by(ground, 1)
     history = {}
-    for year in comparison.years:
-        table = tables[year]
+    for year, table in tables.items():
         rows = sorted(match.rows(year), key=lambda row: (-table.area_m2[row], table.lake_id[row]))
         day = table.day_of_year[rows[0]] if rows else np.nan
         history[year] = LakeInYear(
@@ -201,13 +186,13 @@ def _pair_row(
     second: LakeInYear,
     relation: Status,
     ground: BaseGeometry,
-    seen_by: SeenBy,
-    comparison: Comparison,
+    basis: ComparisonBasis,
 ) -> dict[str, Any]:
     """One row of the table without its q-value."""
-    spots = _look_where_absent(first, second, seen_by)
-    reason = _reason(first, second, spots, comparison)
-    first, second = (_with_remnant(lake, spots.get(lake.year), comparison) for lake in (first, second))
+    settings = basis.settings
+    spots = _look_where_absent(first, second, basis.seen_by)
+    reason = _reason(first, second, spots, settings)
+    first, second = (_with_remnant(lake, spots.get(lake.year), settings) for lake in (first, second))
     sigma = float(
         change_sigma(
             first.random_m2,
@@ -216,14 +201,14 @@ def _pair_row(
             second.systematic_m2,
             first.perimeter_m,
             second.perimeter_m,
-            model=comparison.model,
+            model=basis.model,
         )
     )
     comparable = reason is Reason.NONE
     has_change = comparable or (reason is Reason.SEASON and first.n_outlines > 0 and second.n_outlines > 0)
     change = second.area_m2 - first.area_m2 if has_change else np.nan
     p = float(p_values(change, sigma)) if comparable else np.nan
-    significant = p < 1.0 - comparison.confidence if comparable else None
+    significant = p < 1.0 - settings.confidence if comparable else None
     status = _status(first, second, relation, significant, change) if comparable else Status.UNOBSERVED
     both = shapely.union_all([first.outline, second.outline])
     shown = ground if both.is_empty else both
@@ -242,7 +227,7 @@ def _pair_row(
         "change_m2": change,
         "change_percent": 100.0 * change / first.area_m2 if first.area_m2 > 0 else np.nan,
         "change_sigma_m2": sigma if has_change else np.nan,
-        "minimum_detectable_change_m2": normal_quantile(comparison.confidence) * sigma if has_change else np.nan,
+        "minimum_detectable_change_m2": normal_quantile(settings.confidence) * sigma if has_change else np.nan,
         "significant": significant,
         "q_value": np.nan,
         "rate_m2_per_year": change / (second.year - first.year),
@@ -269,27 +254,27 @@ def _look_where_absent(first: LakeInYear, second: LakeInYear, seen_by: SeenBy) -
     return spots
 
 
-def _reason(first: LakeInYear, second: LakeInYear, spots: Mapping[int, GroundSeen], comparison: Comparison) -> Reason:
+def _reason(first: LakeInYear, second: LakeInYear, spots: Mapping[int, GroundSeen], settings: ChangeSettings) -> Reason:
     """Why a pair of years cannot be compared: edge, then what hid the ground, then the season; `NONE` if it can."""
     if first.touches_edge or second.touches_edge:
         return Reason.EDGE
-    short = [lake.seen for lake in (first, second) if lake.seen.observed_share < comparison.min_observed]
+    short = [lake.seen for lake in (first, second) if lake.seen.observed_share < settings.min_observed]
     short += [spot for spot in spots.values() if not spot.is_observed_whole]
     if short:
         causes = {name: sum(getattr(seen, name) for seen in short) for name in ("ice", "shadow", "cloud", "nodata")}
         hidden = GroundSeen(**causes).reason
         return Reason.NODATA if hidden is Reason.NONE else hidden
-    if abs(second.day_of_year - first.day_of_year) > comparison.max_day_difference:
+    if abs(second.day_of_year - first.day_of_year) > settings.max_day_difference:
         return Reason.SEASON
     return Reason.NONE
 
 
-def _with_remnant(lake: LakeInYear, spot: GroundSeen | None, comparison: Comparison) -> LakeInYear:
+def _with_remnant(lake: LakeInYear, spot: GroundSeen | None, settings: ChangeSettings) -> LakeInYear:
     """A lake without an outline whose ground still holds water, too little to be drawn, with that water's area.
 
     Up to the share that may be unobserved, single water pixels are noise and the ground counts as bare.
     """
-    if spot is None or spot.lake <= (1.0 - comparison.min_observed) * spot.total:
+    if spot is None or spot.lake <= (1.0 - settings.min_observed) * spot.total:
         return lake
     area = spot.lake * PIXEL_AREA_M2
     return replace(lake, area_m2=area, random_m2=area, perimeter_m=2.0 * float(np.sqrt(np.pi * area)))
@@ -309,13 +294,12 @@ def _status(first: LakeInYear, second: LakeInYear, relation: Status, significant
 
 
 def _series_rows(
-    key: Key, history: Mapping[int, LakeInYear], comparison: Comparison, series: list[dict[str, Any]]
+    key: Key, history: Mapping[int, LakeInYear], settings: ChangeSettings, series: list[dict[str, Any]]
 ) -> dict[str, float]:
     """Add a lake's years to the series; returns its trend."""
     values = []
-    for year in comparison.years:
-        lake = history[year]
-        observed = lake.seen.observed_share >= comparison.min_observed and not lake.touches_edge
+    for year, lake in history.items():
+        observed = lake.seen.observed_share >= settings.min_observed and not lake.touches_edge
         known = observed or lake.n_outlines > 0
         values.append(lake.area_m2 if observed else np.nan)
         series.append(
@@ -327,7 +311,7 @@ def _series_rows(
                 "observed": observed,
             }
         )
-    trend = estimate_trend(comparison.years, values, comparison.confidence)
+    trend = estimate_trend(tuple(history), values, settings.confidence)
     return dict(zip(TREND_COLUMNS, (trend.slope, trend.low, trend.high), strict=True))
 
 

@@ -6,6 +6,7 @@ by overlap, like years are in `matching`.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
 REGISTRY_COLUMNS: Final = ("lake_key", "first_year", "aliases")
 """Columns of the registry, before the geometry (the first outline, EPSG:4326)."""
 
+_KEY: Final = re.compile(r"^GL\d{6}[EW]\d{5}[NS](_\d+)?(-[a-z]+)*$")
+
 
 @dataclass(frozen=True)
 class Key:
@@ -35,6 +38,28 @@ class Key:
 
     lake_key: str
     aliases: tuple[str, ...] = ()
+
+
+def name_keys(keys: Sequence[Key], names: Mapping[int, tuple[str, ...]]) -> list[Key]:
+    """Keys with the names of watched lakes among their aliases.
+
+    Args:
+        keys: Of the lakes of a table.
+        names: Index of a key -> names, from `matching.add_watched`.
+    """
+    return [Key(key.lake_key, (*key.aliases, *names.get(index, ()))) for index, key in enumerate(keys)]
+
+
+def is_key(text: str) -> bool:
+    """True for a key as it is given to lakes, False for a name."""
+    return _KEY.match(text) is not None
+
+
+def is_same_registry(first: gpd.GeoDataFrame, second: gpd.GeoDataFrame) -> bool:
+    """True if two registries hold the same keys and aliases."""
+    if len(first) != len(second):
+        return False
+    return all(list(first[name]) == list(second[name]) for name in ("lake_key", "aliases"))
 
 
 def assign_keys(

@@ -114,6 +114,25 @@ def relation_of(
     return Status.MERGED if merged else Status.SPLIT if split else Status.STABLE
 
 
+def rows_in_table(
+    table: gpd.GeoDataFrame, min_area_m2: float, is_lake: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """(N,) bool: True for outlines that earn their lake a row.
+
+    Args:
+        table: Of one year, with the column `area_m2`.
+        min_area_m2: Smallest lake of a table.
+        is_lake: (N,) bool, False for candidates; None if the table has none.
+    """
+    large = table["area_m2"].to_numpy() >= min_area_m2
+    return np.asarray(large if is_lake is None else large & is_lake, dtype=np.bool_)
+
+
+def matches_in_table(matches: Sequence[Match], in_table: Mapping[int, NDArray[np.bool_]]) -> list[Match]:
+    """The lakes of which at least one outline, in any year, earns them a row (see `rows_in_table`)."""
+    return [match for match in matches if any(in_table[year][list(rows)].any() for year, rows in match.members.items())]
+
+
 def add_watched(
     kept: Sequence[Match],
     matches: Sequence[Match],

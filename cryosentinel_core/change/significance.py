@@ -51,6 +51,7 @@ def q_values(p: ArrayLike) -> NDArray[np.float64]:
     tested = np.flatnonzero(~np.isnan(values))
     adjusted = np.full(values.shape, np.nan)
     order = tested[np.argsort(values[tested], kind="stable")]
+    # Not scipy.stats.false_discovery_control: it multiplies by n / rank, and tables that exist would change in the last digit.
     raised = values[order] * order.size / np.arange(1, order.size + 1)
     adjusted[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
     return adjusted

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from cryosentinel_core.errors import AreaError
 from cryosentinel_core.ground.geodesic import geodesic_area_m2
 from cryosentinel_core.ground.lattice import Cell, cells_of_bounds, group_cells, owner_of_cell
-from cryosentinel_core.ground.projection import Zone, transformer, zone_of_lonlat
+from cryosentinel_core.ground.projection import Zone, project_geometry, zone_of_lonlat
 from cryosentinel_core.reporter import counted
 
 HIGH_MOUNTAIN_ASIA = (67.0, 26.0, 104.0, 45.6)
@@ -156,9 +156,7 @@ def _zones_in_words(zones: tuple[Zone, ...]) -> str:
 
 def _project(geometry: BaseGeometry, epsg: int) -> BaseGeometry:
     """EPSG:4326 -> a zone's metres."""
-    dense = shapely.segmentize(geometry, 0.02)
-    to_zone = transformer(4326, epsg)
-    return shapely.transform(dense, lambda lonlat: np.column_stack(to_zone.transform(lonlat[:, 0], lonlat[:, 1])))
+    return project_geometry(shapely.segmentize(geometry, 0.02), 4326, epsg)
 
 
 def _cells_touching(geometry: BaseGeometry, zone: Zone) -> list[Cell]:

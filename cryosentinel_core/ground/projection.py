@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
+import shapely
 from pyproj import Transformer
 
 from cryosentinel_core.errors import AreaError, InputError
@@ -65,3 +68,16 @@ def zone_of_lonlat(lon: float, lat: float) -> Zone:
 def transformer(from_epsg: int, to_epsg: int) -> Transformer:
     """A cached pyproj transformer with (x, y) = (easting or longitude, northing or latitude) on both sides."""
     return Transformer.from_crs(from_epsg, to_epsg, always_xy=True)
+
+
+def project_geometry(geometry: Any, from_epsg: int, to_epsg: int) -> Any:
+    """A geometry, or an array of geometries, with its vertices in another reference system.
+
+    Args:
+        geometry: Shapely geometry or (N,) object array of them; x = easting or longitude, y = northing or latitude. Densify it
+            first where straight edges matter.
+        from_epsg: Reference system that it is in.
+        to_epsg: Reference system wanted.
+    """
+    project = transformer(from_epsg, to_epsg).transform
+    return shapely.transform(geometry, lambda xy: np.column_stack(project(xy[:, 0], xy[:, 1])))

@@ -131,6 +131,18 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def remove_file(path: Path) -> None:
+    """Delete a file, if it is there.
+
+    Raises:
+        OutputWrite: If the disk refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise translate_os_error(error, path) from error
+
+
 def is_current(record: Path, provenance: Provenance, *results: Path) -> bool:
     """True if the record beside some results holds this provenance's digest and all results exist."""
     data = read_json(record)

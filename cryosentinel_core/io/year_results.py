@@ -12,21 +12,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryosentinel_core.change.image_shifts import REGISTRATION_BAND, ImageReaders
 from cryosentinel_core.errors import ConfigError, DataError
-from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.ground.lattice import Cell, Grid
 from cryosentinel_core.io.rasters.mosaic import read_part
+from cryosentinel_core.io.rasters.stack_files import RECORD as TILE_RECORD
+from cryosentinel_core.io.rasters.stack_files import Layer
 from cryosentinel_core.io.rasters.stack_files import read_layer as read_stack_layer
 from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import read_json
 from cryosentinel_core.lakes.observed import ZoneClasses
+from cryosentinel_core.lakes.water_mask import WATER_UNOBSERVED
 from cryosentinel_core.segment.error_model import UncertaintyModel
 from cryosentinel_core.stack.bands import index_of_band
+from cryosentinel_core.stack.stack import COUNT_NAMES
 from cryosentinel_core.units import REFLECTANCE_SCALE, TILE_CELLS
 
 TRUE_COLOUR: Final = ("B04", "B03", "B02")
 """Red, green, blue."""
-
-_UNOBSERVED: Final = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +143,28 @@ class YearOfLakes:
             raise DataError(f"no water_<epsg>.tif in {self.folder}", f"run predict for {self.year} again")
         return zones
 
+    def image_readers(self) -> ImageReaders | None:
+        """Readers of the stack and the classes, to measure how two years' images lie; None if the stack is gone.
+
+        Raises:
+            DataError: If there are no classes.
+        """
+        stack = self.stack
+        if stack is None:
+            return None
+        zones = self.zone_classes()
+
+        def band_of(layer: Layer, band: int) -> Callable[[Grid], NDArray[Any]]:
+            return lambda patch: np.asarray(read_stack_layer(stack, layer, patch, tile_cells=self.tile_cells)[band])
+
+        return ImageReaders(
+            cells=frozenset(cell for cell in _cells_of_stack(stack) if cell.epsg in zones),
+            image=band_of("s2", index_of_band(REGISTRATION_BAND)),
+            water=lambda patch: zones[patch.epsg].water(patch),
+            condition=band_of("class", 0),
+            wet_dates=band_of("clear", COUNT_NAMES.index("water")),
+        )
+
     def true_colour(self) -> TrueColour | None:
         """Reader of the stack's red, green and blue; None if the stack is gone."""
         stack = self.stack
@@ -182,6 +207,16 @@ def shared_error_model(years: Mapping[int, YearOfLakes]) -> UncertaintyModel:
     return models[first]
 
 
+def _cells_of_stack(stack: Path) -> set[Cell]:
+    """The cells that a stack holds, from the records of its tiles."""
+    cells: set[Cell] = set()
+    for path in stack.glob(f"*/*/{TILE_RECORD}"):
+        record = read_json(path)
+        if isinstance(record, dict):
+            cells.update(Cell(int(record["epsg"]), *place) for place in record["inputs"].get("cells", []))
+    return cells
+
+
 def _water_reader(path: Path) -> Callable[[Grid], NDArray[np.uint8]]:
     """Grid -> classes, unobserved outside the file."""
-    return lambda grid: read_part(path, grid, _UNOBSERVED).astype(np.uint8)
+    return lambda grid: read_part(path, grid, WATER_UNOBSERVED).astype(np.uint8)

@@ -13,15 +13,14 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.lattice import Grid
-from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.ground.projection import project_geometry
 from cryosentinel_core.lakes.tables import GroundSeen
+from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_LAND, WATER_SHADOW, WATER_SNOW_ICE, WATER_UNOBSERVED
 from cryosentinel_core.stack.stack import Condition
 from cryosentinel_core.units import PIXEL_M
 
 ReadClasses = Callable[[Grid], NDArray[np.uint8]]
 """Grid -> (H, W) uint8; any grid of the zone, 255 outside what is there."""
-
-_LAND, _LAKE, _SNOW_ICE, _SHADOW, _UNOBSERVED = 0, 1, 2, 3, 255
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,12 @@ def look_at_ground(
         water = {year: zones[epsg].water(grid) for year, zones in years.items()}
         if grow_px:
             around = mask & ~_on_grid(ground, grid)
-            icy = [classes == _SNOW_ICE for classes in water.values()]
-            blind = [classes == _UNOBSERVED for classes in water.values()]
+            icy = [classes == WATER_SNOW_ICE for classes in water.values()]
+            blind = [classes == WATER_UNOBSERVED for classes in water.values()]
             lasting = around & np.logical_and.reduce([ice | unseen for ice, unseen in zip(icy, blind, strict=True)])
             lasting &= np.sum(icy, axis=0) >= min(2, len(icy))
             water = {
-                year: np.where(lasting & (classes == _SNOW_ICE), np.uint8(_LAND), classes)
+                year: np.where(lasting & (classes == WATER_SNOW_ICE), np.uint8(WATER_LAND), classes)
                 for year, classes in water.items()
             }
         seen = {year: count_classes(water[year], zones[epsg].condition, grid, mask) for year, zones in years.items()}
@@ -73,8 +72,7 @@ def look_at_ground(
 
 def rasterise_ground(ground: BaseGeometry, epsg: int, grow_px: int) -> tuple[Grid, NDArray[np.bool_]]:
     """A piece of ground (EPSG:4326) as pixels of a zone: the grid around it and (H, W) bool, True on the ground."""
-    to_zone = transformer(4326, epsg)
-    placed = shapely.transform(ground, lambda xy: np.column_stack(to_zone.transform(xy[:, 0], xy[:, 1])))
+    placed = project_geometry(ground, 4326, epsg)
     if grow_px or not placed.is_valid:
         placed = shapely.buffer(placed, grow_px * PIXEL_M)
     minx, miny, maxx, maxy = placed.bounds
@@ -86,8 +84,7 @@ def rasterise_ground(ground: BaseGeometry, epsg: int, grow_px: int) -> tuple[Gri
 
 def _on_grid(ground: BaseGeometry, grid: Grid) -> NDArray[np.bool_]:
     """(H, W) bool on a grid, True on the ground (EPSG:4326)."""
-    to_zone = transformer(4326, grid.epsg)
-    placed = shapely.transform(ground, lambda xy: np.column_stack(to_zone.transform(xy[:, 0], xy[:, 1])))
+    placed = project_geometry(ground, 4326, grid.epsg)
     return _burn(placed if placed.is_valid else shapely.buffer(placed, 0), grid)
 
 
@@ -119,13 +116,13 @@ def count_classes(
         mask: (H, W) bool, True on the ground.
     """
     counts = np.bincount(water[mask], minlength=256)
-    hidden = int(counts[_UNOBSERVED])
-    ice, shadow, cloud = int(counts[_SNOW_ICE]), int(counts[_SHADOW]), 0
+    hidden = int(counts[WATER_UNOBSERVED])
+    ice, shadow, cloud = int(counts[WATER_SNOW_ICE]), int(counts[WATER_SHADOW]), 0
     if hidden and condition is not None:
-        why = np.bincount(condition(grid)[mask & (water == _UNOBSERVED)], minlength=256)
+        why = np.bincount(condition(grid)[mask & (water == WATER_UNOBSERVED)], minlength=256)
         cloud = int(why[Condition.CLOUD])
         ice, shadow = ice + int(why[Condition.SNOW_ICE]), shadow + int(why[Condition.TERRAIN_SHADOW])
         hidden -= cloud + int(why[Condition.SNOW_ICE]) + int(why[Condition.TERRAIN_SHADOW])
     return GroundSeen(
-        land=int(counts[_LAND]), lake=int(counts[_LAKE]), ice=ice, shadow=shadow, cloud=cloud, nodata=hidden
+        land=int(counts[WATER_LAND]), lake=int(counts[WATER_LAKE]), ice=ice, shadow=shadow, cloud=cloud, nodata=hidden
     )

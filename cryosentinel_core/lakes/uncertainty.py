@@ -30,6 +30,7 @@ We depart from them by splitting the error into a part that averages out along t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -40,6 +41,10 @@ from cryosentinel_core.units import PIXEL_M
 
 ONE_SIGMA_SHARE: Final = 0.6872
 """Share of shore pixels within one standard deviation in the equation of Hanshaw and Bookhagen (2014), as printed there."""
+
+
+INVENTORY_ERRORS: Final = replace(WATER_INDEX_ERRORS, registration_m=0.0, systematic_change_share=0.0)
+"""Constants for outlines that others drew: half a pixel along the perimeter is the whole error of a year."""
 
 
 def area_sigmas(

@@ -12,13 +12,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cryosentinel_core.change.change_table import ChangeTables, Comparison
+from cryosentinel_core.change.change_table import ChangeTables
+from cryosentinel_core.change.lake_keys import is_key
 from cryosentinel_core.io.tables.vector import read_layer
 from cryosentinel_core.io.workspace import read_json
 from cryosentinel_core.lakes.tables import Status
+from cryosentinel_core.reporter import counted
+from cryosentinel_core.units import HECTARE_M2
 
 RECORD: Final = "change.json"
-"""The record beside the results; it is written last."""
+"""File name of the record beside the results; it is written last."""
+
+_NAME_WIDTH: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +74,19 @@ class ChangeSummary:
         }
 
     def as_text(self, max_rows: int = 20) -> str:
-        """The table's largest changes, the counts and the folder, for a person."""
+        """The table's largest changes, the counts and the folder, for a person; the table is at most 80 columns wide.
+
+        Args:
+            max_rows: Rows of each pair of years.
+        """
         lines = []
         for pair in dict.fromkeys(self.table["pair"]):
-            counts = self.statuses[pair]
-            told = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
-            lines.append(f"{pair}: {told or 'no lakes'}")
-            lines += _table_lines(self.table[self.table["pair"] == pair], max_rows)
+            rows = self.table[self.table["pair"] == pair]
+            told = ", ".join(f"{number} {status}" for status, number in self.statuses[pair].items() if number)
+            lines.append(f"{pair}: {counted(len(rows), 'lake')}: {told}")
+            lines += _table_lines(rows, max_rows)
+        if not lines:
+            lines.append("no lakes")
         if self.reasons:
             lines.append("unobserved for " + ", ".join(f"{reason} ({n})" for reason, n in self.reasons.items()))
         lines.append(f"table, map and layers in {self.folder}")
@@ -100,14 +111,14 @@ def result_of(
     }
 
 
-def read_summary(folder: Path, comparison: Comparison, model: str, *, is_reused: bool) -> ChangeSummary:
-    """What the files in a folder say."""
+def read_summary(folder: Path, years: tuple[int, ...], model: str, *, is_reused: bool) -> ChangeSummary:
+    """The summary that the files in a folder give."""
     record = read_json(folder / RECORD)
     table = pd.DataFrame(read_layer(folder / "change.parquet").drop(columns="geometry"))
     result = record["result"]
     return ChangeSummary(
         folder=folder,
-        years=comparison.years,
+        years=years,
         model=model,
         n_rows=int(result["n_rows"]),
         statuses=result["statuses"],
@@ -121,23 +132,47 @@ def read_summary(folder: Path, comparison: Comparison, model: str, *, is_reused:
 
 
 def _table_lines(table: pd.DataFrame, max_rows: int) -> list[str]:
-    """The rows with the largest changes as aligned text."""
-    if table.empty:
-        return []
+    """The rows with the largest changes as aligned text, areas in hectares, `*` where a change is significant."""
     size = table["change_m2"].abs().fillna(0.0).to_numpy()
-    table = table.assign(mark=np.where(table["significant"].fillna(False).to_numpy(dtype=bool), "*", " "))
     shown = table.iloc[np.lexsort((table["lake_key"].to_numpy(), -size))].head(max_rows)
+    year_from, year_to = int(shown["year_from"].iloc[0]), int(shown["year_to"].iloc[0])
     lines = [
-        f"  {'lake':<20} {'status':<10} {'from m2':>10} {'to m2':>10} {'change m2':>10} {'+- m2':>8} {'%':>7}  reason"
+        f"  {'lake':<{_NAME_WIDTH}} {'status':<10} {f'ha {year_from}':>8} {f'ha {year_to}':>8} {'change':>8} {'+-':>6} {'%':>6}"
     ]
-    for _, row in shown.iterrows():
-        numbers = [row["area_from_m2"], row["area_to_m2"], row["change_m2"], row["change_sigma_m2"]]
-        told = [f"{value:.0f}" if np.isfinite(value) else "-" for value in numbers]
-        percent = f"{row['change_percent']:+.1f}" if np.isfinite(row["change_percent"]) else "-"
-        lines.append(
-            f"{row['mark']} {row['lake_key']:<20} {row['status']:<10} {told[0]:>10} {told[1]:>10} {told[2]:>10} {told[3]:>8} "
-            f"{percent:>7}  {row['reason']}"
-        )
+    lines += [_row_line(row) for row in shown.to_dict("records")]
     if len(table) > max_rows:
-        lines.append(f"  ... and {len(table) - max_rows} more rows")
+        lines.append(f"  ... and {counted(len(table) - max_rows, 'more row')}")
     return lines
+
+
+def _row_line(row: Mapping[Any, Any]) -> str:
+    """One row of the table as text; of a lake that was not seen the reason in place of its change."""
+    significant = bool(pd.notna(row["significant"]) and row["significant"])
+    digits = _digits(row)
+    before, after = (_in_hectares(row[name], f".{digits}f") for name in ("area_from_m2", "area_to_m2"))
+    start = f"{'*' if significant else ' '} {_name_of(row):<{_NAME_WIDTH}} {row['status']:<10} {before:>8} {after:>8}"
+    if row["reason"]:
+        return f"{start} {row['reason']:>8}"
+    change, sigma = _in_hectares(row["change_m2"], f"+.{digits}f"), _in_hectares(row["change_sigma_m2"], f".{digits}f")
+    percent = row["change_percent"]
+    told = f"{percent:+.1f}" if abs(percent) < 100 else f"{percent:+.0f}" if np.isfinite(percent) else "-"
+    return f"{start} {change:>8} {sigma:>6} {told:>6}"
+
+
+def _name_of(row: Mapping[Any, Any]) -> str:
+    """A lake's name, where it has one among its aliases, else its key; cut to its column."""
+    names = [alias for alias in str(row["aliases"]).split(";") if alias and not is_key(alias)]
+    told = "".join(letter for letter in (names[0] if names else str(row["lake_key"])) if letter.isprintable())
+    return told if len(told) <= _NAME_WIDTH else f"{told[: _NAME_WIDTH - 1]}…"
+
+
+def _digits(row: Mapping[Any, Any]) -> int:
+    """Decimals of a hectare that the uncertainty of a row bears: two up to 1 ha, one up to 10 ha, else none."""
+    known = [row[name] for name in ("change_sigma_m2", "area_from_m2", "area_to_m2") if np.isfinite(row[name])]
+    sigma_ha = (known[0] if np.isfinite(row["change_sigma_m2"]) else max(known, default=0.0) / 20) / HECTARE_M2
+    return 2 if sigma_ha < 1 else 1 if sigma_ha < 10 else 0
+
+
+def _in_hectares(area_m2: float, form: str) -> str:
+    """An area in hectares in a number format; a dash if it is unknown."""
+    return format(area_m2 / HECTARE_M2, form) if np.isfinite(area_m2) else "-"

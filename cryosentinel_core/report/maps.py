@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 import shapely
-from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from matplotlib_scalebar.scalebar import ScaleBar
 from numpy.typing import NDArray
 
 from cryosentinel_core.ground.lattice import Grid
-from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.ground.projection import project_geometry, transformer
 from cryosentinel_core.io.year_results import TrueColour
 from cryosentinel_core.units import PIXEL_M
 
@@ -32,12 +33,13 @@ MAX_SIDE_PX: Final = 1000
 
 _STRIP_PX: Final = 2240
 
+Limits = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""(3,) reflectance shown as black and (3,) as white: red, green, blue."""
+
 
 def in_zone(geometry: NDArray[np.object_], epsg: int) -> NDArray[np.object_]:
-    """EPSG:4326 -> metres of a zone."""
-    to_zone = transformer(4326, epsg)
-    moved = shapely.transform(geometry, lambda xy: np.column_stack(to_zone.transform(xy[:, 0], xy[:, 1])))
-    return np.asarray(moved, dtype=object)
+    """Geometries in EPSG:4326 -> metres of a zone, (N,) both."""
+    return np.asarray(project_geometry(geometry, 4326, epsg), dtype=object)
 
 
 def read_image(source: TrueColour | None, epsg: int, grid: Grid) -> NDArray[np.float32] | None:
@@ -80,7 +82,7 @@ def _mean_blocks(pixels: NDArray[np.float32], factor: int) -> NDArray[np.float32
     return mean
 
 
-def stretch_limits(images: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def stretch_limits(images: Sequence[NDArray[np.float32]]) -> Limits | None:
     """Reflectance shown as black and as white, the same for both years and all three bands."""
     values = [image[np.isfinite(image)] for image in images]
     if not values or not sum(value.size for value in values):
@@ -92,7 +94,7 @@ def stretch_limits(images: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.fl
 def show_ground(
     axes: Any,
     image: NDArray[np.float32] | None,
-    limits: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    limits: Limits | None,
     grid: Grid,
 ) -> None:
     """The image in true colour, or a plain ground."""
@@ -121,12 +123,12 @@ def limit_to(axes: Any, grid: Grid) -> None:
 
 
 def shore_style(colour: str, *, dashed: bool, width: float) -> dict[str, Any]:
-    """Of a shore."""
+    """Line style of a shoreline."""
     return {"colour": colour, "dash": (0, (4, 1.5)) if dashed else "-", "width": width}
 
 
 def add_outlines(axes: Any, placed: NDArray[np.object_], *, colour: str, dash: Any, width: float) -> None:
-    """Shores as lines with a dark rim, legible on snow and on rock."""
+    """Shorelines with a dark rim, legible on snow and on rock."""
     path = _as_path(axes, placed)
     if path is not None:
         axes.add_artist(PathPatch(path, fill=False, edgecolor=DARK, lw=width + 1.2, alpha=0.75, zorder=3))
@@ -134,7 +136,7 @@ def add_outlines(axes: Any, placed: NDArray[np.object_], *, colour: str, dash: A
 
 
 def add_fills(axes: Any, pieces: Mapping[str, NDArray[np.object_]]) -> None:
-    """Gained and lost water."""
+    """Gained and lost water as filled areas, by colour."""
     for colour, placed in pieces.items():
         path = _as_path(axes, placed)
         if path is not None:
@@ -155,62 +157,48 @@ def _as_path(axes: Any, placed: NDArray[np.object_]) -> Outline | None:
     return Outline(np.concatenate(points), codes) if points else None
 
 
-def frame_map(axes: Any, grid: Grid, epsg: int, *, with_latitudes: bool) -> None:
-    """Ticks in degrees."""
-    to_lonlat, to_zone = transformer(epsg, 4326), transformer(4326, epsg)
+def frame_map(axes: Any, grid: Grid, *, with_latitudes: bool) -> None:
+    """Ticks in degrees along the lower and the left edge of a map.
+
+    Args:
+        axes: Map in metres of the grid's zone.
+        grid: What it shows.
+        with_latitudes: False for no ticks at the left.
+    """
+    to_lonlat, to_zone = transformer(grid.epsg, 4326), transformer(4326, grid.epsg)
     minx, miny, maxx, maxy = grid.bounds
-    (west, east), (south, north) = (
-        to_lonlat.transform([minx, maxx], [miny, miny])[0],
-        to_lonlat.transform([minx, minx], [miny, maxy])[1],
-    )
-    lons, lats = _nice_ticks(west, east, 3), _nice_ticks(south, north, 5)
+    west, east = to_lonlat.transform([minx, maxx], [miny, miny])[0]
+    south, north = to_lonlat.transform([minx, minx], [miny, maxy])[1]
+    lons = _round_values(west, east, 3)
     axes.set_xticks([to_zone.transform(lon, south)[0] for lon in lons], [_degrees(lon, "E", "W") for lon in lons])
-    if with_latitudes:
-        axes.set_yticks(
-            [to_zone.transform(west, lat)[1] for lat in lats],
-            [_degrees(lat, "N", "S") for lat in lats],
-            rotation=90,
-            va="center",
-        )
-    else:
-        axes.set_yticks([])
+    lats = _round_values(south, north, 5) if with_latitudes else []
+    places = [to_zone.transform(west, lat)[1] for lat in lats]
+    axes.set_yticks(places, [_degrees(lat, "N", "S") for lat in lats], rotation=90, va="center")
     axes.tick_params(labelsize=9, colors=QUIET, length=3, width=0.8)
 
 
-def _nice_ticks(low: float, high: float, wanted: int) -> list[float]:
-    """Round values inside a range, about as many as wanted."""
-    rough = (high - low) / wanted
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    first = math.ceil(low / step)
-    return [round(number * step, 6) for number in range(first, math.floor(high / step) + 1)]
+def _round_values(low: float, high: float, n_steps: int) -> list[float]:
+    """Round values inside a range, at most as many steps as wanted."""
+    found = MaxNLocator(n_steps, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [round(float(value), 6) for value in found if low <= value <= high]
 
 
 def _degrees(value: float, positive: str, negative: str) -> str:
-    """As `77.25° E`."""
+    """An angle as `77.25° E`."""
     return f"{abs(value):.4f}".rstrip("0").rstrip(".") + f"° {positive if value >= 0 else negative}"
 
 
-def add_scale_bar(axes: Any, grid: Grid) -> None:
-    """A bar of a round length, about a quarter of the width."""
-    minx, miny, maxx, maxy = grid.bounds
-    rough = (maxx - minx) * 0.28
-    power = 10.0 ** math.floor(math.log10(rough))
-    length = max(power * factor for factor in (1, 2, 5) if power * factor <= rough)
-    x, y = minx + 0.05 * (maxx - minx), miny + 0.045 * (maxy - miny)
-    thick = 0.009 * (maxy - miny)
-    axes.add_patch(Rectangle((x, y), length, thick, facecolor="white", edgecolor=DARK, lw=0.8, zorder=6))
-    axes.add_patch(Rectangle((x, y), length / 2, thick, facecolor=DARK, edgecolor=DARK, lw=0.8, zorder=7))
-    told = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    axes.text(
-        x + length / 2,
-        y + 1.6 * thick,
-        told,
-        ha="center",
-        va="bottom",
-        fontsize=10,
+def add_scale_bar(axes: Any) -> None:
+    """A bar of a round length, at most 0.28 of the width, on a map in metres."""
+    bar = ScaleBar(
+        1.0,
+        "m",
+        location="lower left",
+        length_fraction=0.28,
         color="white",
-        weight="bold",
-        zorder=7,
-        path_effects=[withStroke(linewidth=2.6, foreground=DARK)],
+        box_color=DARK,
+        box_alpha=0.45,
+        scale_loc="top",
+        font_properties={"size": 10, "weight": "bold"},
     )
+    axes.add_artist(bar)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.change.change_table import ChangeTables, Comparison
+from cryosentinel_core.change.change_table import ChangeTables
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import transformer, zone_of_lonlat
 from cryosentinel_core.io.workspace import writing
@@ -33,6 +34,7 @@ from cryosentinel_core.lakes.tables import Status
 from cryosentinel_core.report.maps import (
     DARK,
     QUIET,
+    Limits,
     add_fills,
     add_outlines,
     add_scale_bar,
@@ -44,6 +46,7 @@ from cryosentinel_core.report.maps import (
     show_ground,
     stretch_limits,
 )
+from cryosentinel_core.reporter import counted
 from cryosentinel_core.units import HECTARE_M2, PIXEL_M
 
 GAINED, LOST = "#1f9ede", "#e8590c"
@@ -66,9 +69,9 @@ def draw_change(
     path: Path,
     found: ChangeTables,
     tables: Mapping[int, gpd.GeoDataFrame],
-    comparison: Comparison,
     sources: Mapping[int, TrueColour],
     *,
+    min_observed: float,
     title: str = "",
 ) -> None:
     """Draw the first and the last year and save the picture, whole or not at all.
@@ -76,15 +79,15 @@ def draw_change(
     Args:
         path: Of the PNG.
         found: The comparison.
-        tables: Year -> outlines, EPSG:4326.
-        comparison: What was compared.
+        tables: Year -> outlines, EPSG:4326, ascending.
         sources: Year -> true colour; a year without one is drawn on a plain ground.
+        min_observed: Share of a lake's ground below which it counts as not seen in a year.
         title: First words of the heading, as the area's name.
 
     Raises:
         OutputWrite: If the disk refuses.
     """
-    year_from, year_to = comparison.years[0], comparison.years[-1]
+    year_from, *_, year_to = tables
     rows = found.change[found.change["pair"] == f"{year_from}-{year_to}"].reset_index(drop=True)
     figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), dpi=_DPI, facecolor=_PAPER)
     FigureCanvasAgg(figure)
@@ -94,7 +97,9 @@ def draw_change(
     if extent is None:
         figure.text(0.5, 0.5, "No lake in either year", ha="center", va="center", fontsize=22, color=QUIET)
     else:
-        _draw_panels(figure, found, tables, rows, epsg, extent, comparison, sources)
+        content = _content_of(found, tables, rows, sources, epsg)
+        limits = _draw_maps(figure, content, extent, min_observed)
+        _draw_close(figure, content, limits)
     _write_foot(figure, (year_from, year_to), bool(sources), bool((rows["status"] == Status.UNOBSERVED).any()))
     with writing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": "cryosentinel"})
@@ -108,14 +113,14 @@ def _write_heading(figure: Figure, rows: pd.DataFrame, title: str, year_from: in
     told = [f"{int(counts[status])} {status}" for status in map(str, Status) if status in counts.index]
     both = rows[rows["status"] != Status.UNOBSERVED]
     before, after = both["area_from_m2"].sum() / 1e6, both["area_to_m2"].sum() / 1e6
-    line = f"{len(rows)} lakes: {', '.join(told)}" if told else "No lakes"
+    line = f"{counted(len(rows), 'lake')}: {', '.join(told)}" if told else "No lakes"
     if before > 0:
         line += f".   Seen in both years: {before:.2f} km² → {after:.2f} km² ({100 * (after / before - 1):+.1f} %)"
     figure.text(0.03, 0.91, line, fontsize=12.5, color=QUIET, va="center")
 
 
 def _write_foot(figure: Figure, years: tuple[int, int], has_images: bool, has_unseen: bool) -> None:
-    """Legend and the words owed."""
+    """Legend and credits."""
     handles: list[Any] = [
         Line2D([], [], color=BEFORE, lw=2, ls=(0, (4, 1.5)), path_effects=[withStroke(linewidth=3.6, foreground=DARK)]),
         Line2D([], [], color=AFTER, lw=2, path_effects=[withStroke(linewidth=3.6, foreground=DARK)]),
@@ -144,46 +149,78 @@ def _write_foot(figure: Figure, years: tuple[int, int], has_images: bool, has_un
     figure.text(0.03, 0.016, f"{credit}. Made with cryosentinel.", fontsize=9, color=QUIET, va="center")
 
 
-def _draw_panels(
-    figure: Figure,
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Content:
+    """What the panels show, all in one zone.
+
+    Attributes:
+        years: The first and the last.
+        epsg: Of the zone.
+        rows: Rows of the change table for these years.
+        close: Rows that are shown close up, largest change first.
+        sources: Year -> true colour.
+        outlines: Year -> shorelines, metres of the zone.
+        pieces: Colour -> gained or lost ground, metres of the zone.
+    """
+
+    years: tuple[int, int]
+    epsg: int
+    rows: gpd.GeoDataFrame
+    close: gpd.GeoDataFrame
+    sources: Mapping[int, TrueColour]
+    outlines: Mapping[int, NDArray[np.object_]]
+    pieces: Mapping[str, NDArray[np.object_]]
+
+    @property
+    def letters(self) -> dict[str, str]:
+        """Lake key -> letter of its close-up."""
+        return {key: chr(ord("A") + number) for number, key in enumerate(self.close["lake_key"])}
+
+
+def _content_of(
     found: ChangeTables,
     tables: Mapping[int, gpd.GeoDataFrame],
     rows: gpd.GeoDataFrame,
-    epsg: int,
-    extent: Grid,
-    comparison: Comparison,
     sources: Mapping[int, TrueColour],
-) -> None:
-    """The two maps and, below each other on the right, the largest changes."""
-    years = comparison.years[0], comparison.years[-1]
-    images = [read_image(sources.get(year), epsg, extent) for year in years]
+    epsg: int,
+) -> _Content:
+    """Outlines and pieces of the first and the last year, in metres of the zone."""
+    first, *_, last = tables
+    pair = f"{first}-{last}"
+    return _Content(
+        years=(first, last),
+        epsg=epsg,
+        rows=rows,
+        close=_largest_changes(rows),
+        sources=sources,
+        outlines={year: _outlines_of_year(tables[year], rows, epsg) for year in (first, last)},
+        pieces={
+            colour: in_zone(frame[frame["pair"] == pair].geometry.to_numpy(), epsg)
+            for colour, frame in ((GAINED, found.gained), (LOST, found.lost))
+        },
+    )
+
+
+def _draw_maps(figure: Figure, content: _Content, extent: Grid, min_observed: float) -> Limits | None:
+    """The two maps; reflectance shown as black and as white."""
+    images = [read_image(content.sources.get(year), content.epsg, extent) for year in content.years]
     limits = stretch_limits([image for image in images if image is not None])
-    outlines = {year: _outlines_of_year(tables[year], rows, epsg) for year in years}
-    pair = f"{years[0]}-{years[1]}"
-    pieces = {
-        colour: in_zone(frame[frame["pair"] == pair].geometry.to_numpy(), epsg)
-        for colour, frame in ((GAINED, found.gained), (LOST, found.lost))
-    }
-    close = _largest_changes(rows)
-    letters = {row["lake_key"]: chr(ord("A") + number) for number, (_, row) in enumerate(close.iterrows())}
-    boxes = _map_boxes(extent, len(close) > 0)
-    for number, (year, image, box) in enumerate(zip(years, images, boxes, strict=True)):
+    boxes = _map_boxes(extent, len(content.close) > 0)
+    for number, (year, image, box) in enumerate(zip(content.years, images, boxes, strict=True)):
         axes = figure.add_axes(box)
         show_ground(axes, image, limits, extent)
-        style = shore_style(BEFORE if number == 0 else AFTER, dashed=number == 0, width=1.1)
         if number == 1:
-            add_fills(axes, pieces)
-        add_outlines(axes, outlines[year], **style)
-        frame_map(axes, extent, epsg, with_latitudes=number == 0 or boxes[0][0] == boxes[1][0])
-        add_scale_bar(axes, extent)
+            add_fills(axes, content.pieces)
+        style = shore_style(BEFORE if number == 0 else AFTER, dashed=number == 0, width=1.1)
+        add_outlines(axes, content.outlines[year], **style)
+        frame_map(axes, extent, with_latitudes=number == 0 or boxes[0][0] == boxes[1][0])
+        add_scale_bar(axes)
         axes.set_title(str(year), fontsize=15, color=_INK, weight="bold", loc="left", pad=6)
-        _mark_places(axes, close, letters, epsg, extent)
-        unseen = rows[
-            (rows["status"] == Status.UNOBSERVED)
-            & (rows["observed_from" if number == 0 else "observed_to"] < comparison.min_observed)
-        ]
-        _mark_unseen(axes, unseen, epsg)
-    _draw_close(figure, close, letters, epsg, years, sources, limits, outlines, pieces)
+        _mark_places(axes, content, extent)
+        observed = content.rows["observed_from" if number == 0 else "observed_to"]
+        unseen = content.rows[(content.rows["status"] == Status.UNOBSERVED) & (observed < min_observed)]
+        _mark_unseen(axes, unseen, content.epsg)
+    return limits
 
 
 def _map_boxes(extent: Grid, has_close: bool) -> list[tuple[float, float, float, float]]:
@@ -195,52 +232,32 @@ def _map_boxes(extent: Grid, has_close: bool) -> list[tuple[float, float, float,
     return [(0.045, 0.115, half, 0.735), (0.045 + half + 0.012, 0.115, half, 0.735)]
 
 
-def _draw_close(
-    figure: Figure,
-    close: gpd.GeoDataFrame,
-    letters: Mapping[str, str],
-    epsg: int,
-    years: tuple[int, int],
-    sources: Mapping[int, TrueColour],
-    limits: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
-    outlines: Mapping[int, NDArray[np.object_]],
-    pieces: Mapping[str, NDArray[np.object_]],
-) -> None:
+def _draw_close(figure: Figure, content: _Content, limits: Limits | None) -> None:
     """The largest changes close up: the later year's image, both shores, gained and lost water."""
-    for number, (_, row) in enumerate(close.iterrows()):
+    first, last = content.years
+    source = content.sources.get(last)
+    for number, (_, row) in enumerate(content.close.iterrows()):
         down, across = divmod(number, 2)
         axes = figure.add_axes((0.672 + 0.158 * across, 0.505 - 0.39 * down, 0.148, 0.148 * _WIDTH_IN / _HEIGHT_IN))
-        grid = _close_grid(row.geometry, epsg)
-        show_ground(axes, read_image(sources.get(years[1]), epsg, grid), limits, grid)
-        add_fills(axes, pieces)
-        add_outlines(axes, outlines[years[1]], **shore_style(AFTER, dashed=False, width=1.7))
-        add_outlines(axes, outlines[years[0]], **shore_style(BEFORE, dashed=True, width=1.7))
+        grid = _close_grid(row.geometry, content.epsg)
+        show_ground(axes, read_image(source, content.epsg, grid), limits, grid)
+        add_fills(axes, content.pieces)
+        add_outlines(axes, content.outlines[last], **shore_style(AFTER, dashed=False, width=1.7))
+        add_outlines(axes, content.outlines[first], **shore_style(BEFORE, dashed=True, width=1.7))
         limit_to(axes, grid)
         axes.set_xticks([])
         axes.set_yticks([])
-        add_scale_bar(axes, grid)
-        change_ha = row["change_m2"] / HECTARE_M2
-        percent = (
-            f" ({row['change_percent']:+.0f} %)"
-            if np.isfinite(row["change_percent"]) and row["status"] != Status.NEW
-            else ""
-        )
-        axes.set_title(
-            f"{letters[row['lake_key']]}   {row['lake_key']}\n",
-            fontsize=11,
-            color=_INK,
-            weight="bold",
-            loc="left",
-            pad=4,
-        )
-        axes.text(
-            0.0,
-            1.022,
-            f"{row['status']}, {change_ha:+.2f} ha{percent}",
-            transform=axes.transAxes,
-            fontsize=10,
-            color=QUIET,
-        )
+        add_scale_bar(axes)
+        heading = f"{content.letters[row['lake_key']]}   {row['lake_key']}\n"
+        axes.set_title(heading, fontsize=11, color=_INK, weight="bold", loc="left", pad=4)
+        axes.text(0.0, 1.022, _change_in_words(row), transform=axes.transAxes, fontsize=10, color=QUIET)
+
+
+def _change_in_words(row: pd.Series[Any]) -> str:
+    """Status and change of a lake, as `grown, +1.20 ha (+14 %)`."""
+    has_percent = np.isfinite(row["change_percent"]) and row["status"] != Status.NEW
+    percent = f" ({row['change_percent']:+.0f} %)" if has_percent else ""
+    return f"{row['status']}, {row['change_m2'] / HECTARE_M2:+.2f} ha{percent}"
 
 
 def _largest_changes(rows: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -262,10 +279,11 @@ def _zone_of_rows(rows: gpd.GeoDataFrame) -> int:
 def _extent_of_rows(rows: gpd.GeoDataFrame, epsg: int) -> Grid | None:
     """The rectangle of the maps: all lakes with a margin, in the shape of a panel."""
     geometry = rows.geometry.to_numpy()
-    filled = geometry[~shapely.is_empty(geometry)]
-    if not len(filled):
+    filled = geometry[~(shapely.is_missing(geometry) | shapely.is_empty(geometry))]
+    places = shapely.points(rows[["lon", "lat"]].to_numpy()[shapely.is_missing(geometry)])
+    if not len(filled) + len(places):
         return None
-    placed = in_zone(filled, epsg)
+    placed = in_zone(np.concatenate([filled, places]), epsg)
     minx, miny, maxx, maxy = shapely.total_bounds(placed)
     is_wide = maxx - minx > _WIDE_FROM * (maxy - miny)
     aspect = _WIDE_ASPECT if is_wide else _TALL_ASPECT
@@ -303,19 +321,19 @@ def _outlines_of_year(table: gpd.GeoDataFrame, rows: gpd.GeoDataFrame, epsg: int
     return in_zone(geometry[np.unique(hits)], epsg)
 
 
-def _mark_places(axes: Any, close: gpd.GeoDataFrame, letters: Mapping[str, str], epsg: int, extent: Grid) -> None:
+def _mark_places(axes: Any, content: _Content, extent: Grid) -> None:
     """A letter beside each lake that is shown close up."""
-    to_zone = transformer(4326, epsg)
+    to_zone = transformer(4326, content.epsg)
     minx, _, maxx, maxy = extent.bounds
     reach = 0.02 * (maxx - minx)
-    for _, row in close.iterrows():
+    for _, row in content.close.iterrows():
         x = to_zone.transform(row["lon"], row["lat"])[0]
-        placed = in_zone(np.array([row.geometry], dtype=object), epsg)
+        placed = in_zone(np.array([row.geometry], dtype=object), content.epsg)
         top = min(shapely.total_bounds(placed)[3] + reach, maxy - 2 * reach)
         axes.text(
             x,
             top,
-            letters[row["lake_key"]],
+            content.letters[row["lake_key"]],
             ha="center",
             va="bottom",
             fontsize=13,

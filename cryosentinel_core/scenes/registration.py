@@ -30,7 +30,7 @@ from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import GridMismatch, InputError
 from cryosentinel_core.ground.lattice import Cell, Grid
-from cryosentinel_core.ground.projection import transformer, zone_of_lonlat
+from cryosentinel_core.ground.projection import project_geometry, zone_of_lonlat
 from cryosentinel_core.units import CELL_PX, PIXEL_M
 
 PATCH_PX: Final = 64
@@ -256,13 +256,8 @@ def move_outline(outline: BaseGeometry, dx_m: float, dy_m: float) -> BaseGeometr
         return outline
     west, south, east, north = outline.bounds
     epsg = zone_of_lonlat((west + east) / 2, (south + north) / 2).epsg
-    there, back = transformer(4326, epsg), transformer(epsg, 4326)
-
-    def move(lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = there.transform(lonlat[:, 0], lonlat[:, 1])
-        return np.column_stack(back.transform(np.asarray(x) + dx_m, np.asarray(y) + dy_m))
-
-    return shapely.transform(outline, move)
+    moved = shapely.transform(project_geometry(outline, 4326, epsg), lambda xy: xy + np.array([dx_m, dy_m]))
+    return project_geometry(moved, epsg, 4326)
 
 
 def _log_filled(image: NDArray[Any], good: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.lattice import Tile
-from cryosentinel_core.ground.projection import transformer
+from cryosentinel_core.ground.projection import project_geometry
 from cryosentinel_core.ground.season import OCTOBER, Season
 from cryosentinel_core.scenes.scene import Scene
 
@@ -68,12 +68,6 @@ def outline_of_tile(tile: Tile) -> BaseGeometry:
     """A tile's outline in EPSG:4326, its edges densified to 2.2 km."""
     dense = shapely.segmentize(shapely.box(*tile.grid.bounds), 2_240.0)
     return _cut_at_antimeridian(project_geometry(dense, tile.epsg, 4326))
-
-
-def project_geometry(geometry: BaseGeometry, from_epsg: int, to_epsg: int) -> BaseGeometry:
-    """A geometry with its vertices projected; densify it first where straight edges matter."""
-    project = transformer(from_epsg, to_epsg).transform
-    return shapely.transform(geometry, lambda xy: np.column_stack(project(xy[:, 0], xy[:, 1])))
 
 
 def _cut_at_antimeridian(outline: BaseGeometry) -> BaseGeometry:

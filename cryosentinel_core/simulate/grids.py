@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 from affine import Affine
 from pyproj import Transformer
 from shapely.geometry import Polygon, box
 
+from cryosentinel_core.ground.projection import project_geometry
 from cryosentinel_core.simulate.settings import SimulateSettings
 from cryosentinel_core.units import PIXEL_M
 
@@ -117,16 +117,8 @@ class Ground:
 
     def geometry_to_lonlat(self, geometry: Polygon) -> Polygon:
         """A geometry of the ground's CRS in degrees."""
-        return reproject(geometry, self.to_lonlat)
-
-
-def reproject(polygon: Polygon, transformer: Transformer) -> Polygon:
-    """A polygon with each vertex in another CRS."""
-
-    def move(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.stack(transformer.transform(xy[:, 0], xy[:, 1]), axis=1)
-
-    return shapely.transform(polygon, move)
+        projected: Polygon = project_geometry(geometry, self.grid.epsg, 4326)
+        return projected
 
 
 def utm_epsg(lon: float, lat: float) -> int:
@@ -159,7 +151,7 @@ def _snapped(epsg: int, minx: float, miny: float, maxx: float, maxy: float) -> G
 
 
 def _in_zone(grid: Grid, epsg: int) -> Grid:
-    outline = reproject(box(*grid.bounds).segmentize(1000), Transformer.from_crs(grid.epsg, epsg, always_xy=True))
+    outline = project_geometry(box(*grid.bounds).segmentize(1000), grid.epsg, epsg)
     return _snapped(epsg, *outline.bounds)
 
 

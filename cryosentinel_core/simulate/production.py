@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-from pyproj import Transformer
 from shapely.geometry import Polygon, box, mapping
 
 from cryosentinel_core.errors import OutputWrite
+from cryosentinel_core.ground.projection import project_geometry
 from cryosentinel_core.simulate.catalogue import write_catalogue
 from cryosentinel_core.simulate.classification import CLOUD_CLASSES
 from cryosentinel_core.simulate.cogs import write_cog
 from cryosentinel_core.simulate.elevation import draw_elevation
-from cryosentinel_core.simulate.grids import Granule, Grid, reproject
+from cryosentinel_core.simulate.grids import Granule, Grid
 from cryosentinel_core.simulate.items import (
     LAYOUTS,
     RADAR_COLLECTION,
@@ -198,8 +198,7 @@ def _footprint(world: World, grid: Grid, edge: Edge | None) -> Polygon:
     """Outline of a grid's ground with data, in degrees."""
     outline = box(*grid.bounds)
     if grid.epsg != world.ground.grid.epsg:
-        to_ground = Transformer.from_crs(grid.epsg, world.ground.grid.epsg, always_xy=True)
-        outline = reproject(outline.segmentize(5_000), to_ground)
+        outline = project_geometry(outline.segmentize(5_000), grid.epsg, world.ground.grid.epsg)
     if edge is not None:
         a, b, c = edge
         x, y = a * c, b * c  # the point of the edge nearest to the origin; (a, b) has length 1

@@ -10,46 +10,72 @@ with three or more years `series.csv`, `change.png`, and last `change.json`, the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
-import geopandas as gpd
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.change.change_table import Comparison, SeenBy, compare_years
-from cryosentinel_core.change.lake_keys import Key, assign_keys
-from cryosentinel_core.change.matching import add_watched, match_years
-from cryosentinel_core.errors import DataError, InputError
-from cryosentinel_core.io.tables.inventories import read_inventory
+from cryosentinel_core.change.change_table import ComparisonBasis, compare_years
+from cryosentinel_core.change.comparability import describe_differences, pairs_of_years
+from cryosentinel_core.change.image_shifts import (
+    REGISTRATION_BAND,
+    describe_shifts,
+    measure_registration,
+    shifts_to_apply,
+)
+from cryosentinel_core.change.lake_keys import Key, assign_keys, is_same_registry, name_keys
+from cryosentinel_core.change.matching import Match, add_watched, match_years, matches_in_table, rows_in_table
+from cryosentinel_core.io.locks import hold_part
+from cryosentinel_core.io.tables.inventories import digest_of_file, read_inventory, read_watched
 from cryosentinel_core.io.tables.registry import read_registry, write_registry
-from cryosentinel_core.io.tables.vector import newest_date, read_layer, write_csv, write_geopackage, write_parquet
-from cryosentinel_core.io.workspace import Workspace, is_current, remove_leftovers, translate_os_error, write_json
+from cryosentinel_core.io.tables.vector import newest_date, write_csv, write_geopackage, write_parquet
+from cryosentinel_core.io.workspace import Workspace, is_current, remove_file, remove_leftovers, write_json
 from cryosentinel_core.io.year_results import TrueColour, YearOfLakes, shared_error_model
 from cryosentinel_core.lakes.observed import look_at_ground
 from cryosentinel_core.lakes.tables import GroundSeen, Inventory
+from cryosentinel_core.lakes.uncertainty import INVENTORY_ERRORS
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.report.change_summary import RECORD, ChangeSummary, read_summary, result_of
 from cryosentinel_core.report.picture import draw_change
-from cryosentinel_core.reporter import Reporter
+from cryosentinel_core.reporter import Reporter, WarningKeeper
 from cryosentinel_core.scenes.registration import Registration, registration_constants
-from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
+from cryosentinel_core.segment.error_model import UncertaintyModel
 from cryosentinel_core.settings.change import ChangeSettings
-from cryosentinel_core.workflows.image_shifts import (
-    REGISTRATION_BAND,
-    is_worth_moving,
-    measure_registration,
-    take_out_shifts,
-    tell_registrations,
-)
 
-_NAME_COLUMNS: Final = ("name", "lake", "lake_name", "lake_key")
-INVENTORY_MODEL: Final = replace(WATER_INDEX_ERRORS, registration_m=0.0, systematic_change_share=0.0)
-"""For outlines that others drew: half a pixel along the perimeter is the whole error of a year."""
+if TYPE_CHECKING:
+    import geopandas as gpd
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Comparison:
+    """All that is compared, read and checked.
+
+    Attributes:
+        folder: Where the results go.
+        registry: File of the lake keys.
+        tables: Year -> outlines.
+        in_table: Year -> (N,) bool, True for outlines that earn their lake a row.
+        basis: How to compare, and what was seen.
+        provenance: Of the results.
+        sources: Year -> true colour, as far as there is any.
+        pixel_m: Side of the coarsest year's pixels.
+        registrations: Pair of years -> shift of the later year's images.
+    """
+
+    folder: Path
+    registry: Path
+    tables: Mapping[int, gpd.GeoDataFrame]
+    in_table: Mapping[int, NDArray[np.bool_]]
+    basis: ComparisonBasis
+    provenance: Provenance
+    sources: Mapping[int, TrueColour] = field(default_factory=dict)
+    pixel_m: float = 10.0
+    registrations: Mapping[tuple[int, int], Registration] = field(default_factory=dict)
 
 
 def change(
@@ -66,10 +92,10 @@ def change(
 
     Args:
         workspace: Where everything lies.
-        area_name: Of the area of interest.
+        area_name: Name of the area of interest.
         years: Ascending and distinct, two or more.
-        model_name: Of the results' folder: `water-index` or the weights' name and digest.
-        settings: Of the comparison.
+        model_name: Name of the results' folder: `water-index` or the weights' name and digest.
+        settings: How to compare.
         reporter: Hears progress, notes and warnings.
         uncertainty: Constants of the error model; None for those that the years' lakes were found with.
 
@@ -77,57 +103,62 @@ def change(
         InputError: If the years are not ascending and distinct.
         DataError: If a year's lakes are missing or damaged.
         OutputWrite: If the disk refuses.
+        WorkspaceBusy: If another process goes on with the same comparison.
     """
+    pairs = pairs_of_years(years)
     opened = {year: YearOfLakes.open(workspace.model(area_name, year, model_name), year) for year in years}
-    comparison = _comparison(years, settings, uncertainty or shared_error_model(opened))
-    folder = workspace.change(area_name, comparison.years, model_name)
-    warnings = _warnings_of(opened, settings.min_area_m2)
-    provenance = Provenance(
-        kind="change",
-        settings={
-            **_plain(comparison, settings),
-            "aoi": area_name,
-            "model": model_name,
-            "registration": {"band": REGISTRATION_BAND, **registration_constants()},
-        },
-        inputs={
-            "years": {str(year): results.digest for year, results in opened.items()},
-            "watch": _digest_of_file(settings.watch),
-        },
-        warnings=tuple(warnings),
+    model = uncertainty or shared_error_model(opened)
+    folder = workspace.change(area_name, tuple(years), model_name)
+    told = [f"{year}: {text}" for year, results in opened.items() for text in results.warnings]
+    told += describe_differences(
+        settings.min_area_m2,
+        {year: results.min_area_m2 for year, results in opened.items()},
+        {year: results.radar_used for year, results in opened.items()},
     )
-    if _is_done(folder, provenance, comparison):
-        reporter.note(f"the change table is there already, in {folder}")
-        return read_summary(folder, comparison, model_name, is_reused=True)
-    registrations = {pair: measure_registration(opened[pair[0]], opened[pair[1]]) for pair in comparison.pairs}
-    warnings += tell_registrations(registrations, reporter)
-    provenance = replace(provenance, warnings=tuple(warnings))
-    for warning in warnings:
-        reporter.warn(warning)
-    tables, in_table = {}, {}
-    for year, results in opened.items():
-        tables[year], is_lake = results.read_outlines()
-        in_table[year] = is_lake & (tables[year]["area_m2"].to_numpy() >= settings.min_area_m2)
-    zones = {year: results.zone_classes() for year, results in opened.items()}
+    plain = {
+        **_plain(years, settings, model),
+        "aoi": area_name,
+        "model": model_name,
+        "registration": {"band": REGISTRATION_BAND, **registration_constants()},
+    }
+    inputs = {
+        "years": {str(year): results.digest for year, results in opened.items()},
+        "watch": digest_of_file(settings.watch),
+    }
 
-    def seen_by(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
-        return look_at_ground(zones, ground, grow_px)
+    def compare(provenance: Provenance) -> None:
+        images = {year: results.image_readers() for year, results in opened.items()}
+        measured = {pair: measure_registration(images[pair[0]], images[pair[1]]) for pair in pairs}
+        notes, doubts = describe_shifts(measured)
+        for note in notes:
+            reporter.note(note)
+        for warning in (*told, *doubts):
+            reporter.warn(warning)
+        read = {year: results.read_outlines() for year, results in opened.items()}
+        zones = {year: results.zone_classes() for year, results in opened.items()}
+        colours = {year: results.true_colour() for year, results in opened.items()}
+        basis = ComparisonBasis(
+            settings=settings,
+            seen_by=lambda ground, grow_px: look_at_ground(zones, ground, grow_px),
+            model=model,
+            shifts=shifts_to_apply(measured, model.registration_m),
+        )
+        comparison = _Comparison(
+            folder=folder,
+            registry=workspace.registry(area_name),
+            tables={year: table for year, (table, _) in read.items()},
+            in_table={
+                year: rows_in_table(table, settings.min_area_m2, is_lake) for year, (table, is_lake) in read.items()
+            },
+            basis=basis,
+            provenance=replace(provenance, warnings=(*told, *doubts)),
+            sources={year: colour for year, colour in colours.items() if colour is not None},
+            registrations=measured,
+        )
+        _compare_and_write(comparison, reporter)
 
-    colours = {year: results.true_colour() for year, results in opened.items()}
-    _compare_and_write(
-        folder,
-        workspace.registry(area_name),
-        tables,
-        in_table,
-        seen_by,
-        comparison,
-        settings,
-        provenance,
-        {year: colour for year, colour in colours.items() if colour is not None},
-        reporter,
-        registrations=registrations,
-    )
-    return read_summary(folder, comparison, model_name, is_reused=False)
+    provenance = Provenance(kind="change", settings=plain, inputs=inputs, warnings=tuple(told))
+    return _compare_once(folder, years, model_name, provenance, compare, reporter)
 
 
 def change_inventories(
@@ -138,199 +169,137 @@ def change_inventories(
     Args:
         inventories: Two or more, in ascending order of their years.
         out_dir: Where the results go.
-        settings: Of the comparison.
+        settings: How to compare.
         reporter: Hears progress, notes and warnings.
 
     Raises:
         InputError: If the years are not ascending and distinct.
         DataError: If a file cannot be used.
         OutputWrite: If the disk refuses.
+        WorkspaceBusy: If another process goes on with the same comparison.
     """
-    comparison = _comparison([inventory.year for inventory in inventories], settings, INVENTORY_MODEL)
-    told = _Listening(reporter)
-    tables = {inventory.year: read_inventory(inventory, told) for inventory in inventories}
-    in_table = {year: table["area_m2"].to_numpy() >= settings.min_area_m2 for year, table in tables.items()}
+    years = [inventory.year for inventory in inventories]
+    pairs_of_years(years)
+    heard = WarningKeeper(reporter)
+    tables = {inventory.year: read_inventory(inventory, heard) for inventory in inventories}
+    inputs = {
+        "inventories": {str(item.year): _plain_inventory(item, tables[item.year]) for item in inventories},
+        "watch": digest_of_file(settings.watch),
+    }
     provenance = Provenance(
         kind="change of inventories",
-        settings=_plain(comparison, settings),
-        inputs={
-            "inventories": {
-                str(item.year): {
-                    "file": Path(item.path).name,
-                    "resolution_m": item.resolution_m,
-                    "select": list(item.select or ()),
-                    "outlines": hashlib.sha256(
-                        b"".join(shapely.to_wkb(tables[item.year].geometry.to_numpy()))
-                    ).hexdigest(),
-                }
-                for item in inventories
-            },
-            "watch": _digest_of_file(settings.watch),
-        },
-        warnings=tuple(told.warnings),
+        settings=_plain(years, settings, INVENTORY_ERRORS),
+        inputs=inputs,
+        warnings=tuple(heard.warnings),
     )
-    if _is_done(out_dir, provenance, comparison):
-        reporter.note(f"the change table is there already, in {out_dir}")
-        return read_summary(out_dir, comparison, "inventories", is_reused=True)
-    pixel_m = max(inventory.resolution_m for inventory in inventories)
-    _compare_and_write(
-        out_dir,
-        out_dir / "registry.gpkg",
-        tables,
-        in_table,
-        lambda ground, grow_px: dict.fromkeys(comparison.years, GroundSeen(land=1)),
-        comparison,
-        settings,
-        provenance,
-        {},
-        reporter,
-        pixel_m=pixel_m,
-    )
-    return read_summary(out_dir, comparison, "inventories", is_reused=False)
+
+    def seen_by(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
+        return dict.fromkeys(years, GroundSeen(land=1))
+
+    def compare(provenance: Provenance) -> None:
+        comparison = _Comparison(
+            folder=out_dir,
+            registry=out_dir / "registry.gpkg",
+            tables=tables,
+            in_table={year: rows_in_table(table, settings.min_area_m2) for year, table in tables.items()},
+            basis=ComparisonBasis(settings=settings, seen_by=seen_by, model=INVENTORY_ERRORS),
+            provenance=provenance,
+            pixel_m=max(inventory.resolution_m for inventory in inventories),
+        )
+        _compare_and_write(comparison, reporter)
+
+    return _compare_once(out_dir, years, "inventories", provenance, compare, reporter)
 
 
-def _compare_and_write(
+def _compare_once(
     folder: Path,
-    registry_path: Path,
-    tables: Mapping[int, gpd.GeoDataFrame],
-    in_table: Mapping[int, NDArray[np.bool_]],
-    seen_by: SeenBy,
-    comparison: Comparison,
-    settings: ChangeSettings,
+    years: Sequence[int],
+    model_name: str,
     provenance: Provenance,
-    sources: Mapping[int, TrueColour],
+    compare: Callable[[Provenance], None],
     reporter: Reporter,
-    *,
-    pixel_m: float = 10.0,
-    registrations: Mapping[tuple[int, int], Registration] | None = None,
-) -> None:
+) -> ChangeSummary:
+    """The summary of a comparison, made now unless it is there already; another process that makes it is waited for."""
+
+    def is_done() -> bool:
+        return is_current(folder / RECORD, provenance, *_files(folder, years))
+
+    is_reused = is_done()
+    if not is_reused:
+        with hold_part(folder, f"change {' '.join(map(str, years))} in {folder.parent.name}", reporter):
+            is_reused = is_done()
+            if not is_reused:
+                compare(provenance)
+    if is_reused:
+        reporter.note(f"the change table is there already, in {folder}")
+    return read_summary(folder, tuple(years), model_name, is_reused=is_reused)
+
+
+def _compare_and_write(this: _Comparison, reporter: Reporter) -> None:
     """Match, name, compare and write; the record comes last."""
-    remove_leftovers(folder)
-    try:
-        (folder / RECORD).unlink(missing_ok=True)
-    except OSError as error:
-        raise translate_os_error(error, folder / RECORD) from error
+    remove_leftovers(this.folder)
+    remove_file(this.folder / RECORD)
     reporter.progress("compare lakes", 0, 4)
-    matches = match_years(tables, pixel_m=pixel_m)
-    kept = [match for match in matches if any(in_table[year][list(rows)].any() for year, rows in match.members.items())]
-    watched = _read_watched(settings.watch) if settings.watch is not None else []
-    kept, names = add_watched(kept, matches, tables, watched)
-    registry = read_registry(registry_path)
-    keys, extended = assign_keys(kept, tables, registry, min_area_m2=settings.min_area_m2, pixel_m=pixel_m)
-    if not registry_path.exists() or not _is_same_registry(extended, registry):
-        write_registry(registry_path, extended)
-    keys = [Key(key.lake_key, (*key.aliases, *names.get(index, ()))) for index, key in enumerate(keys)]
+    kept, keys = _name_lakes(this, reporter)
     reporter.progress("compare lakes", 1, 4)
-    found = compare_years(tables, kept, keys, seen_by, comparison)
-    measured = registrations or {}
-    moves = {pair: shift for pair, shift in measured.items() if is_worth_moving(shift, comparison.model)}
-    found = take_out_shifts(found, tables, moves)
+    found = compare_years(this.tables, kept, keys, this.basis)
     reporter.progress("compare lakes", 2, 4)
-    stamp = newest_date(tables.values())
-    write_csv(folder / "change.csv", found.change)
-    write_parquet(folder / "change.parquet", found.change, provenance=provenance)
+    write_csv(this.folder / "change.csv", found.change)
+    write_parquet(this.folder / "change.parquet", found.change, provenance=this.provenance)
     layers = {"change": found.change, "gained": found.gained, "lost": found.lost}
-    write_geopackage(folder / "change.gpkg", layers, provenance=provenance, stamp=stamp)
-    if len(comparison.years) > 2:
-        write_csv(folder / "series.csv", found.series)
+    stamp = newest_date(this.tables.values())
+    write_geopackage(this.folder / "change.gpkg", layers, provenance=this.provenance, stamp=stamp)
+    if len(this.tables) > 2:
+        write_csv(this.folder / "series.csv", found.series)
     reporter.progress("compare lakes", 3, 4)
-    draw_change(folder / "change.png", found, tables, comparison, sources, title=provenance.settings.get("aoi", ""))
-    told = {f"{a}-{b}": {**shift.as_dict(), "is_applied": (a, b) in moves} for (a, b), shift in measured.items()}
-    record = {**provenance.as_dict(), "registration": told, "result": result_of(found, tables, in_table)}
-    write_json(folder / RECORD, record)
+    title, min_observed = this.provenance.settings.get("aoi", ""), this.basis.settings.min_observed
+    draw_change(this.folder / "change.png", found, this.tables, this.sources, min_observed=min_observed, title=title)
+    record = {
+        **this.provenance.as_dict(),
+        "registration": {
+            f"{a}-{b}": {**shift.as_dict(), "is_applied": (a, b) in this.basis.shifts}
+            for (a, b), shift in this.registrations.items()
+        },
+        "result": result_of(found, this.tables, this.in_table),
+    }
+    write_json(this.folder / RECORD, record)
     reporter.progress("compare lakes", 4, 4)
 
 
-class _Listening:
-    """Hands everything on and remembers the warnings."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self.warnings: list[str] = []
-
-    def progress(self, task: str, done: int, total: int) -> None:
-        self._reporter.progress(task, done, total)
-
-    def note(self, message: str) -> None:
-        self._reporter.note(message)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-        self._reporter.warn(message)
+def _name_lakes(this: _Comparison, reporter: Reporter) -> tuple[list[Match], list[Key]]:
+    """The lakes of the table and their keys; the registry learns those that are new."""
+    settings = this.basis.settings
+    matches = match_years(this.tables, pixel_m=this.pixel_m)
+    watched = read_watched(settings.watch) if settings.watch is not None else []
+    kept, names = add_watched(matches_in_table(matches, this.in_table), matches, this.tables, watched)
+    with hold_part(this.registry, f"change {' '.join(map(str, this.tables))}", reporter):
+        registry = read_registry(this.registry)
+        keys, extended = assign_keys(
+            kept, this.tables, registry, min_area_m2=settings.min_area_m2, pixel_m=this.pixel_m
+        )
+        if not this.registry.exists() or not is_same_registry(extended, registry):
+            write_registry(this.registry, extended)
+    return kept, name_keys(keys, names)
 
 
-def _comparison(years: Sequence[int], settings: ChangeSettings, model: UncertaintyModel) -> Comparison:
-    return Comparison(
-        years=tuple(years),
-        confidence=settings.confidence,
-        min_observed=settings.min_observed,
-        max_day_difference=settings.max_day_difference,
-        min_area_m2=settings.min_area_m2,
-        model=model,
-    )
-
-
-def _plain(comparison: Comparison, settings: ChangeSettings) -> dict[str, Any]:
+def _plain(years: Sequence[int], settings: ChangeSettings, model: UncertaintyModel) -> dict[str, Any]:
     """Plain data of all that changes a result; the watched file counts by its content."""
     plain = {name: value for name, value in settings.as_plain().items() if name != "watch"}
-    return {**plain, "years": list(comparison.years), "uncertainty": comparison.model.as_dict()}
+    return {**plain, "years": list(years), "uncertainty": model.as_dict()}
 
 
-def _digest_of_file(path: Path | None) -> str | None:
-    """SHA-256 of a file's bytes; None without a file."""
-    if path is None:
-        return None
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "check the path of the watched lakes") from error
+def _plain_inventory(inventory: Inventory, table: gpd.GeoDataFrame) -> dict[str, Any]:
+    """Plain data of an inventory; its outlines count by their digest."""
+    outlines = b"".join(shapely.to_wkb(table.geometry.to_numpy()))
+    return {
+        "file": Path(inventory.path).name,
+        "resolution_m": inventory.resolution_m,
+        "select": list(inventory.select or ()),
+        "outlines": hashlib.sha256(outlines).hexdigest(),
+    }
 
 
-def _warnings_of(opened: Mapping[int, YearOfLakes], min_area_m2: float) -> list[str]:
-    """What the runs warned of, and how they differ."""
-    warnings = [f"{year}: {text}" for year, results in opened.items() for text in results.warnings]
-    for year, results in opened.items():
-        if results.min_area_m2 > min_area_m2:
-            warnings.append(
-                f"{year}: lakes were mapped from {results.min_area_m2:g} m2 up, "
-                f"so lakes from {min_area_m2:g} m2 may lack a row"
-            )
-    without = [str(year) for year, results in opened.items() if not results.radar_used]
-    if 0 < len(without) < len(opened):
-        warnings.append(
-            f"radar was not used in {', '.join(without)}, but in the other years: part of a change may come from that"
-        )
-    return warnings
-
-
-def _read_watched(path: Path) -> list[tuple[str, BaseGeometry]]:
-    """Names and places (EPSG:4326) of the lakes that always get a row."""
-    frame = read_layer(path)
-    if frame.crs is None:
-        raise DataError(f"{path} does not say its CRS", "save it as GeoPackage or GeoJSON with its CRS")
-    places = shapely.force_2d(frame.to_crs(4326).geometry.to_numpy())
-    label = next((name for name in frame.columns if str(name).lower() in _NAME_COLUMNS), None)
-    names = (
-        [f"watched {number + 1}" for number in range(len(frame))]
-        if label is None
-        else frame[label].astype(str).tolist()
-    )
-    return list(zip(names, places, strict=True))
-
-
-def _is_same_registry(first: gpd.GeoDataFrame, second: gpd.GeoDataFrame) -> bool:
-    """True if two registries hold the same keys, aliases and outlines."""
-    if len(first) != len(second) or list(first["lake_key"]) != list(second["lake_key"]):
-        return False
-    return list(first["aliases"]) == list(second["aliases"])
-
-
-def _files(folder: Path, comparison: Comparison) -> list[Path]:
-    names = ["change.csv", "change.parquet", "change.gpkg", "change.png"]
-    if len(comparison.years) > 2:
-        names.append("series.csv")
+def _files(folder: Path, years: Sequence[int]) -> list[Path]:
+    """The results without their record."""
+    names = ["change.csv", "change.parquet", "change.gpkg", "change.png", *(["series.csv"] if len(years) > 2 else [])]
     return [folder / name for name in names]
-
-
-def _is_done(folder: Path, provenance: Provenance, comparison: Comparison) -> bool:
-    return is_current(folder / RECORD, provenance, *_files(folder, comparison))

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from outline_tables import Box, box, table
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.change.change_table import ChangeTables, Comparison, compare_years
+from cryosentinel_core.change.change_table import ChangeTables, ComparisonBasis, compare_years
+from cryosentinel_core.change.comparability import pairs_of_years
 from cryosentinel_core.change.lake_keys import assign_keys, empty_registry
 from cryosentinel_core.change.matching import Match, match_years
 from cryosentinel_core.change.significance import normal_quantile
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, SERIES_COLUMNS, TREND_COLUMNS, GroundSeen, Reason
+from cryosentinel_core.settings.change import ChangeSettings
 
 LAKE = (0, 0, 2, 2)
 BARE = GroundSeen(land=100)
@@ -33,13 +35,13 @@ def compare(
 ) -> ChangeTables:
     matches = [*match_years(tables), *watched]
     keys, _ = assign_keys(matches, tables, empty_registry(), min_area_m2=5_000.0)
-    comparison = Comparison(years=tuple(tables), **changes)  # type: ignore[arg-type]
     see = seen or (lambda *_: BARE)
 
     def seen_by(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
         return {year: see(year, ground, grow_px) for year in tables}
 
-    return compare_years(tables, matches, keys, seen_by, comparison)
+    basis = ComparisonBasis(settings=ChangeSettings(**changes), seen_by=seen_by)  # type: ignore[arg-type]
+    return compare_years(tables, matches, keys, basis)
 
 
 def row_of(found: ChangeTables) -> dict[str, object]:
@@ -237,6 +239,7 @@ def test_a_watched_lake_has_a_row_though_nothing_is_there() -> None:
     row = row_of(compare(tables, watched=(place,)))
     assert (row["status"], row["area_from_m2"], row["area_to_m2"]) == ("stable", 0.0, 0.0)
     assert (row["lon"], row["lat"]) == pytest.approx((77.0505, 43.0005))
+    assert row["geometry"] is None
     hidden = row_of(compare(tables, lambda *_: GroundSeen(ice=4), (place,)))
     assert (hidden["status"], hidden["reason"]) == ("unobserved", "ice")
     assert np.isnan(hidden["area_from_m2"])  # type: ignore[call-overload]
@@ -252,7 +255,7 @@ def test_no_lakes_make_an_empty_table_with_all_columns() -> None:
 @pytest.mark.parametrize("years", [(2017,), (2023, 2017), (2017, 2017)])
 def test_years_must_ascend(years: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="ascending and distinct"):
-        Comparison(years=years)
+        pairs_of_years(years)
 
 
 def test_commonest_cause_is_the_reason() -> None:

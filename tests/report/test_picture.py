@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from outline_tables import Box, table
 from PIL import Image
 
-from cryosentinel_core.change.change_table import ChangeTables, Comparison, compare_years
+from cryosentinel_core.change.change_table import ChangeTables, ComparisonBasis, compare_years
 from cryosentinel_core.change.lake_keys import assign_keys, empty_registry
 from cryosentinel_core.change.matching import match_years
 from cryosentinel_core.ground.lattice import Grid
@@ -20,6 +20,7 @@ from cryosentinel_core.io.year_results import TrueColour
 from cryosentinel_core.lakes.tables import GroundSeen
 from cryosentinel_core.report.maps import MAX_SIDE_PX, read_image, stretch_limits
 from cryosentinel_core.report.picture import GAINED, LOST, draw_change
+from cryosentinel_core.settings.change import ChangeSettings
 
 EPSG = 32643
 
@@ -36,15 +37,16 @@ def draw(path: Path, before: list[Box], after: list[Box], seen: GroundSeen | Non
     tables = {2017: table(2017, before), 2023: table(2023, after)}
     matches = match_years(tables)
     keys, _ = assign_keys(matches, tables, empty_registry(), min_area_m2=5_000.0)
-    comparison = Comparison(years=(2017, 2023))
-    found: ChangeTables = compare_years(
-        tables, matches, keys, lambda *_: {2017: GroundSeen(land=1), 2023: seen or GroundSeen(land=1)}, comparison
+    basis = ComparisonBasis(
+        settings=ChangeSettings(),
+        seen_by=lambda *_: {2017: GroundSeen(land=1), 2023: seen or GroundSeen(land=1)},
     )
+    found: ChangeTables = compare_years(tables, matches, keys, basis)
     grey: Callable[[int, Grid], NDArray[np.float32]] = lambda epsg, grid: np.full(  # noqa: E731
         (3, *grid.shape), 0.2, dtype=np.float32
     )
     sources = {year: TrueColour(zones=(EPSG,), read=grey) for year in tables}
-    draw_change(path, found, tables, comparison, sources, title="Somewhere")
+    draw_change(path, found, tables, sources, min_observed=0.95, title="Somewhere")
     return np.asarray(Image.open(path).convert("RGB"))
 
 

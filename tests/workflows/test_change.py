@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import geopandas as gpd
@@ -20,16 +24,18 @@ from cryosentinel_core.errors import CryosentinelError, DataError, InputError
 from cryosentinel_core.ground.lattice import Grid, Tile
 from cryosentinel_core.ground.projection import transformer
 from cryosentinel_core.ground.season import EPOCH
+from cryosentinel_core.io.locks import hold_part
 from cryosentinel_core.io.rasters.cogs import RasterFormat, write_cog_in_strips
 from cryosentinel_core.io.rasters.stack_files import read_stack, write_stack_tile
 from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.registry import read_registry, write_registry
 from cryosentinel_core.io.tables.vector import write_lakes
 from cryosentinel_core.io.workspace import Workspace, write_json
 from cryosentinel_core.lakes.extract import extract_lakes, merge_zones
 from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, Inventory, LakeOrigin, LakeReaders
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.report.change_summary import ChangeSummary
-from cryosentinel_core.reporter import Silent
+from cryosentinel_core.reporter import Reporter, Silent
 from cryosentinel_core.scenes.registration import UNKNOWN
 from cryosentinel_core.settings.change import ChangeSettings
 from cryosentinel_core.settings.fetch import FetchSettings
@@ -339,6 +345,130 @@ def test_watched_lakes_always_have_a_row(workspace: Workspace, tmp_path: Path) -
     assert table.loc[table["aliases"] == "Dry", "status"].tolist() == ["stable"]
     with pytest.raises(InputError, match="cannot read"):
         run(workspace, 2017, 2023, watch=tmp_path / "none.geojson")
+
+
+def test_a_watched_name_is_no_formula_in_the_csv(workspace: Workspace, tmp_path: Path) -> None:
+    """Spreadsheets run a cell that begins with =, +, - or @, also one behind a semicolon; only the CSV is guarded."""
+    places = [shapely.Point(lonlat(*NAMES[name])) for name in ("grows", "stays", "large", "appears")]
+    names = ["=cmd|' /C calc'!A0", "@SUM(1)", "+1", "-1"]
+    gpd.GeoDataFrame({"name": names}, geometry=places, crs="EPSG:4326").to_file(tmp_path / "watch.geojson")
+    folder = run(workspace, 2017, 2023, watch=tmp_path / "watch.geojson").folder
+    csv, parquet = pd.read_csv(folder / "change.csv"), gpd.read_parquet(folder / "change.parquet")
+    assert sorted(csv["aliases"].dropna()) == sorted(f"'{name}" for name in names) + sorted(
+        parquet.loc[parquet["status"] == "merged", "aliases"]
+    )
+    assert set(names) <= set(parquet["aliases"])
+    again = run(workspace, 2017, 2023)
+    merged = again.table.loc[again.table["status"] == "merged", "lake_key"].iloc[0]
+    assert merged in set(csv["lake_key"])
+
+
+def test_layers_of_a_watched_table_hold_polygons(workspace: Workspace, tmp_path: Path) -> None:
+    """A watched place without an outline has a row and no geometry: never a point among polygons."""
+    places = [shapely.Point(lonlat(400, 30)), shapely.Point(lonlat(*NAMES["grows"]))]
+    gpd.GeoDataFrame({"name": ["Dry", "Growing"]}, geometry=places, crs="EPSG:4326").to_file(tmp_path / "watch.geojson")
+    folder = run(workspace, 2017, 2023, watch=tmp_path / "watch.geojson").folder
+    assert pyogrio.read_info(folder / "change.gpkg", layer="change")["geometry_type"] in ("Polygon", "MultiPolygon")
+    for table in (
+        pyogrio.read_dataframe(folder / "change.gpkg", layer="change"),
+        gpd.read_parquet(folder / "change.parquet"),
+    ):
+        dry = table["aliases"] == "Dry"
+        assert table.geometry.isna().tolist() == dry.tolist()
+        assert (table.loc[dry, "lon"].iloc[0], table.loc[dry, "lat"].iloc[0]) == pytest.approx(lonlat(400, 30))
+
+
+def test_all_layers_of_watched_lakes_count(workspace: Workspace, tmp_path: Path) -> None:
+    for name in ("grows", "stays"):
+        frame = gpd.GeoDataFrame({"name": [name]}, geometry=[shapely.Point(lonlat(*NAMES[name]))], crs="EPSG:4326")
+        frame.to_file(tmp_path / "watch.gpkg", layer=name)
+    table = run(workspace, 2017, 2023, watch=tmp_path / "watch.gpkg").table
+    assert {"grows", "stays"} <= set(table["aliases"])
+
+
+def test_our_own_lakes_are_an_inventory(workspace: Workspace, tmp_path: Path) -> None:
+    """`lakes.gpkg` has two layers: the lakes are compared, and no driver warns (warnings are errors here)."""
+    files = [workspace.model("here", year, "water-index") / "lakes.gpkg" for year in (2017, 2023)]
+    inventories = [
+        Inventory(year=y, path=str(file), resolution_m=10) for y, file in zip((2017, 2023), files, strict=True)
+    ]
+    summary = change_inventories(inventories, tmp_path / "out", ChangeSettings(), reporter=Silent())
+    assert summary.statuses["2017-2023"]["grown"] == 1
+    assert summary.statuses["2017-2023"]["merged"] == 1
+
+
+def test_the_table_fits_a_terminal(workspace: Workspace, tmp_path: Path) -> None:
+    place = gpd.GeoDataFrame({"name": ["Growing"]}, geometry=[shapely.Point(lonlat(60, 60))], crs="EPSG:4326")
+    place.to_file(tmp_path / "watch.geojson")
+    summary = run(workspace, 2017, 2023, watch=tmp_path / "watch.geojson")
+    lines = summary.as_text().splitlines()
+    rows = [line for line in lines if line.startswith(("*", " "))]
+    assert len(rows) == 9
+    assert max(map(len, rows)) <= 80
+    grown = next(line for line in rows if " grown " in line)
+    assert grown.split()[:5] == ["*", "Growing", "grown", "7.07", "13.86"]
+    frozen = next(line for line in rows if " unobserved " in line)
+    assert frozen.endswith(" ice")
+
+
+def test_what_another_process_has_just_made_is_reused(workspace: Workspace) -> None:
+    from cryosentinel_core.workflows import change as corridor
+
+    @contextmanager
+    def waited_for(part: Path, task: str, reporter: Reporter) -> Iterator[None]:
+        """The other process makes the same comparison while this one waits."""
+        patch.undo()
+        assert not run(workspace, 2017, 2023).is_reused
+        with hold_part(part, task, reporter):
+            yield
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corridor, "hold_part", waited_for)
+        assert run(workspace, 2017, 2023).is_reused
+
+
+OTHER = """
+import sys
+from pathlib import Path
+from cryosentinel_core.io.workspace import Workspace
+from cryosentinel_core.reporter import Reporter, Silent
+from cryosentinel_core.settings.change import ChangeSettings
+from cryosentinel_core.workflows.change import change
+
+class Notes(Silent):
+    def note(self, message):
+        print(message, flush=True)
+
+change(Workspace(Path(sys.argv[1])), "here", (2021, 2023), "water-index", ChangeSettings(), reporter=Notes())
+"""
+
+
+def test_two_processes_share_one_registry(workspace: Workspace) -> None:
+    """Who would read the registry while another is about to write it waits, and says for whom: no key is lost."""
+    from cryosentinel_core.workflows import change as corridor
+
+    def late(path: Path, registry: gpd.GeoDataFrame) -> None:
+        heard = next(line for line in held[0].stdout or () if "waiting" in line)
+        assert f"registry.gpkg is in use by process {os.getpid()} " in heard
+        assert "(change 2017 2023)" in heard
+        write_registry(path, registry)
+
+    def read(path: Path) -> gpd.GeoDataFrame:
+        command = [sys.executable, "-c", OTHER, str(workspace.root)]
+        held.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return read_registry(path)
+
+    held: list[subprocess.Popen[str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corridor, "read_registry", read)
+        patch.setattr(corridor, "write_registry", late)
+        first = run(workspace, 2017, 2023).table
+    with held[0] as other:
+        assert other.wait(timeout=120) == 0
+    second = run(workspace, 2021, 2023)
+    assert second.is_reused
+    keys = set(read_registry(workspace.registry("here"))["lake_key"])
+    assert set(first["lake_key"]) | set(second.table["lake_key"]) <= keys
 
 
 def test_missing_years_and_wrong_order_are_said(workspace: Workspace) -> None:

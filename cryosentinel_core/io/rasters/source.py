@@ -17,9 +17,9 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.ground.projection import project_geometry
 from cryosentinel_core.io.rasters.access import Access, describe_raster, dtype_of_raster, read_window
 from cryosentinel_core.scenes.resampling import Numbers, Source, positions_in, sample_bilinear, sample_nearest
-from cryosentinel_core.scenes.selection import project_geometry
 
 VERIFY_BLOCK: Final = 256
 """Side of the blocks that are checked for being blank, in source pixels."""

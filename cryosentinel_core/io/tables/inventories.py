@@ -1,76 +1,86 @@
-"""Inventories that others drew, made comparable: any CRS, repaired, each lake once, areas measured and never taken from a
-column.
-
-Published inventories carry duplicate and wrong ids, areas that disagree with their outlines, and lakes drawn twice; what is
-mended here is said.
-"""
+"""Files that others made, of any CRS: inventories of lakes, and lakes that somebody watches."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Final
 
 import geopandas as gpd
-import numpy as np
 import pandas as pd
 import shapely
-from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import DataError, InputError
-from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
-from cryosentinel_core.io.tables.vector import read_layer
-from cryosentinel_core.lakes.outlines import repair_polygon
-from cryosentinel_core.lakes.tables import LAKE_COLUMNS, Inventory
-from cryosentinel_core.lakes.uncertainty import inventory_sigma
+from cryosentinel_core.io.tables.vector import layers_of, read_layer
+from cryosentinel_core.lakes.inventory import clean_inventory
+from cryosentinel_core.lakes.tables import Inventory
 from cryosentinel_core.reporter import Reporter
 
-SAME_OUTLINE_IOU = 0.95
-"""Two outlines of one year that share this much are one lake drawn twice."""
-
-_ELEVATION_NAMES = ("elevation_m", "elevation", "altitude", "elev")
+_NAME_COLUMNS: Final = ("name", "lake", "lake_name", "lake_key")
 
 
 def read_inventory(inventory: Inventory, reporter: Reporter) -> gpd.GeoDataFrame:
-    """The outlines of an inventory as a lake table.
+    """The outlines of an inventory as a lake table; of a file with several layers the first.
 
     Args:
         inventory: Which file, year and resolution.
         reporter: Hears what was repaired and left out.
 
     Returns:
-        GeoDataFrame with `LAKE_COLUMNS` and valid polygons in EPSG:4326, one row a lake, in the file's order. Half a pixel
-        along the perimeter stands as the random error; what an inventory does not tell is NaN or empty.
+        GeoDataFrame with `LAKE_COLUMNS` and valid polygons in EPSG:4326, one row a lake, in the file's order.
 
     Raises:
         DataError: If the file cannot be read, has no CRS or holds no polygon.
         InputError: If the column to select by is not there.
     """
-    frame = _select(read_layer(Path(inventory.path)), inventory)
+    path = Path(inventory.path)
+    layers = layers_of(path)
+    if len(layers) > 1:
+        reporter.note(
+            f"inventory of {inventory.year}: layer {layers[0]!r} of {path.name} is read, not {', '.join(layers[1:])}"
+        )
+    frame = _select(read_layer(path, layers[0] if layers else None), inventory)
     if frame.crs is None:
         raise DataError(
             f"{inventory.path} does not say its CRS", "add the .prj file, or save it as GeoPackage with its CRS"
         )
-    geometry = shapely.force_2d(frame.geometry.to_numpy())
-    name = f"inventory of {inventory.year}"
-    filled = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
-    frame, geometry = frame[filled], geometry[filled]
-    broken = ~shapely.is_valid(geometry)
-    if broken.any():
-        geometry[broken] = [repair_polygon(item) for item in geometry[broken]]
-        reporter.warn(f"{name}: {int(broken.sum())} invalid outlines repaired")
-    lonlat = gpd.GeoSeries(geometry, crs=frame.crs).to_crs(4326).to_numpy()
-    bent = ~shapely.is_valid(lonlat)
-    lonlat[bent] = [repair_polygon(item) for item in lonlat[bent]]
-    area, perimeter = measure_geodesic(lonlat)
-    kept = area > 0
-    if not kept.all():
-        reporter.warn(f"{name}: {int((~kept).sum())} rows without an area left out")
-    kept &= ~_is_drawn_twice(lonlat, area, kept)
-    n_twice = int((area > 0).sum() - kept.sum())
-    if n_twice:
-        reporter.warn(f"{name}: {n_twice} outlines drawn twice left out")
-    if not kept.any():
-        raise DataError(f"{inventory.path} holds no polygon", "a vector file with lake outlines is wanted")
-    return _as_lake_table(frame[kept], lonlat[kept], area[kept], perimeter[kept], inventory)
+    return clean_inventory(frame, inventory, reporter)
+
+
+def read_watched(path: Path) -> list[tuple[str, BaseGeometry]]:
+    """Names and places (EPSG:4326) of the lakes that always get a row, of all layers of a vector file.
+
+    Raises:
+        DataError: If the file cannot be read or does not say its CRS.
+    """
+    found: list[tuple[str, BaseGeometry]] = []
+    layers: list[str | None] = [*layers_of(path)]
+    for layer in layers or [None]:
+        frame = read_layer(path, layer)
+        if frame.crs is None:
+            raise DataError(f"{path} does not say its CRS", "save it as GeoPackage or GeoJSON with its CRS")
+        places = shapely.force_2d(frame.to_crs(4326).geometry.to_numpy())
+        label = next((name for name in frame.columns if str(name).lower() in _NAME_COLUMNS), None)
+        names = pd.Series("", index=frame.index) if label is None else frame[label].astype(str)
+        for name, place in zip(names, places, strict=True):
+            if place is not None and not place.is_empty:
+                found.append((name.strip() or f"watched {len(found) + 1}", place))
+    return found
+
+
+def digest_of_file(path: Path | None) -> str | None:
+    """SHA-256 (hex) of a file's bytes; None without a file.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "check the path of the watched lakes") from error
 
 
 def _select(frame: gpd.GeoDataFrame, inventory: Inventory) -> gpd.GeoDataFrame:
@@ -87,55 +97,3 @@ def _select(frame: gpd.GeoDataFrame, inventory: Inventory) -> gpd.GeoDataFrame:
     if found.empty:
         raise InputError(f"{inventory.path}: no row has {column} = {value}", "check the column's values")
     return found
-
-
-def _is_drawn_twice(
-    geometry: NDArray[np.object_], area: NDArray[np.float64], kept: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """(N,) True for outlines that an earlier one covers almost exactly."""
-    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
-    pairs = (first < second) & kept[first] & kept[second]
-    first, second = first[pairs], second[pairs]
-    near = np.minimum(area[first], area[second]) >= SAME_OUTLINE_IOU * np.maximum(area[first], area[second])
-    first, second = first[near], second[near]
-    shared = shapely.area(shapely.intersection(geometry[first], geometry[second]))
-    either = shapely.area(geometry[first]) + shapely.area(geometry[second]) - shared
-    twice = np.zeros(len(geometry), dtype=bool)
-    twice[second[shared >= SAME_OUTLINE_IOU * either]] = True
-    return twice
-
-
-def _as_lake_table(
-    frame: gpd.GeoDataFrame,
-    geometry: NDArray[np.object_],
-    area: NDArray[np.float64],
-    perimeter: NDArray[np.float64],
-    inventory: Inventory,
-) -> gpd.GeoDataFrame:
-    """Rows with the columns of a lake table."""
-    sigma = inventory_sigma(perimeter, inventory.resolution_m)
-    lower = {str(name).lower(): name for name in frame.columns}
-    found = next((lower[name] for name in _ELEVATION_NAMES if name in lower), None)
-    elevation = pd.to_numeric(frame[found], errors="coerce").to_numpy(dtype=float) if found is not None else np.nan
-    columns = {
-        "lake_id": [lake_id_of(item) for item in geometry],
-        "aoi": "",
-        "year": inventory.year,
-        "area_m2": area,
-        "area_sigma_random_m2": sigma,
-        "area_sigma_systematic_m2": 0.0,
-        "area_sigma_m2": sigma,
-        "perimeter_m": perimeter,
-        "elevation_m": elevation,
-        "mean_probability": np.nan,
-        "n_observations": pd.array([pd.NA] * len(area), dtype="Int64"),
-        "median_date": "",
-        "first_date": "",
-        "last_date": "",
-        "water_frequency": np.nan,
-        "radar_used": False,
-        "touches_edge": False,
-        "model": Path(inventory.path).name,
-    }
-    table = pd.DataFrame(columns, index=range(len(area)))[list(LAKE_COLUMNS)]
-    return gpd.GeoDataFrame(table, geometry=geometry, crs="EPSG:4326")

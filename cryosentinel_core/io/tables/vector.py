@@ -32,6 +32,8 @@ LAKES_LAYER, CANDIDATES_LAYER = "lakes", "candidates"
 _CLOCK = "OGR_CURRENT_DATE"
 _CLOCK_LOCK = threading.Lock()
 _DATE = re.compile(r"^\d{4}-\d{2}-\d{2}$")
+_FORMULA = re.compile("(^|[;\\r\\n])([=+\\-@\\t＝＋－＠])")
+"""Beginning of a cell that spreadsheets take for a formula (OWASP, CSV injection)."""
 _NO_DATE = dt.date(1970, 1, 1)
 
 
@@ -80,6 +82,8 @@ def _geometry_type(frame: gpd.GeoDataFrame) -> str:
     return "MultiPolygon" if kinds <= {"Polygon", "MultiPolygon"} else "Unknown"
 
 
+_PARQUET = (".parquet", ".geoparquet")
+_READ_HINT = "check the path; a vector file with outlines is wanted"
 _DISK_HINT = "check that the disk has space and may be written to, then run again"
 
 
@@ -103,14 +107,28 @@ def write_parquet(path: Path, frame: pd.DataFrame, *, provenance: Provenance | N
 def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """A CSV file (UTF-8, comma, LF, numbers in their shortest exact form, empty where unknown), whole or not at all.
 
-    A geometry column is left out.
+    A geometry column is left out. Texts that a spreadsheet would take for a formula get an apostrophe before them, as do parts
+    of a text behind a `;`, which separates cells in some languages; the other files hold them as they are.
 
     Raises:
         OutputWrite: If the disk refuses.
     """
     plain = pd.DataFrame(frame.drop(columns="geometry", errors="ignore"))
+    for name in plain.columns:
+        if _is_text(plain[name]):
+            plain[name] = plain[name].map(_without_formulas, na_action="ignore")
     with writing(path) as temporary:
         plain.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def _is_text(column: pd.Series[Any]) -> bool:
+    """True if a column may hold texts."""
+    return bool(column.dtype == object or pd.api.types.is_string_dtype(column))
+
+
+def _without_formulas(value: object) -> object:
+    """A text with an apostrophe wherever a spreadsheet would begin a formula; other values as they are."""
+    return _FORMULA.sub(r"\1'\2", value) if isinstance(value, str) else value
 
 
 def write_lakes(
@@ -158,26 +176,39 @@ def read_layer(path: Path, layer: str | None = None) -> gpd.GeoDataFrame:
 
     Args:
         path: Any vector file that GDAL reads, or GeoParquet.
-        layer: Its name; None for the first.
+        layer: Its name; None for the first that holds outlines.
 
     Raises:
         DataError: If the file or layer is missing or damaged.
     """
     try:
-        if path.suffix.lower() in (".parquet", ".geoparquet"):
+        if path.suffix.lower() in _PARQUET:
             frame = gpd.read_parquet(path)
         else:
-            frame = pyogrio.read_dataframe(path, layer=layer)
+            first = layer if layer is not None else next(iter(layers_of(path)), None)
+            frame = pyogrio.read_dataframe(path, layer=first)
     except (OSError, ValueError, DataSourceError, DataLayerError) as error:
-        raise DataError(
-            f"could not read {path}: {error}", "check the path; a vector file with outlines is wanted"
-        ) from error
+        raise DataError(f"could not read {path}: {error}", _READ_HINT) from error
     if not isinstance(frame, gpd.GeoDataFrame):
         raise DataError(f"{path} holds no geometry", "a vector file with outlines is wanted")
     for name in frame.columns:
-        if name != frame.geometry.name and (frame[name].dtype == object or pd.api.types.is_string_dtype(frame[name])):
+        if name != frame.geometry.name and _is_text(frame[name]):
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
     return frame
+
+
+def layers_of(path: Path) -> list[str]:
+    """Names of a vector file's layers that hold geometries, in their order; none for GeoParquet.
+
+    Raises:
+        DataError: If the file is missing or damaged.
+    """
+    if path.suffix.lower() in _PARQUET:
+        return []
+    try:
+        return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    except (OSError, ValueError, DataSourceError, DataLayerError) as error:
+        raise DataError(f"could not read {path}: {error}", _READ_HINT) from error
 
 
 def newest_date(frames: Any) -> dt.date:

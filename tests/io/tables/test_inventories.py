@@ -84,9 +84,28 @@ def test_faults_are_mended_and_said(tmp_path: Path) -> None:
     assert len(found) == 3
     assert found.geometry.is_valid.all()
     assert ear.heard == [
-        "inventory of 2010: 1 invalid outlines repaired",
+        "inventory of 2010: 1 invalid outline repaired",
         "inventory of 2010: 2 outlines drawn twice left out",
     ]
+
+
+def test_only_the_polygons_of_a_collection_are_a_lake(tmp_path: Path) -> None:
+    both = shapely.GeometryCollection([box(0, 0, 2, 2), shapely.Point(77, 43)])
+    found = read_inventory(Inventory(year=2010, path=save(tmp_path / "x.gpkg", [both]), resolution_m=30), Ear())
+    assert found.geom_type.tolist() == ["Polygon"]
+    assert found["area_m2"].iloc[0] == pytest.approx(geodesic_area_m2(box(0, 0, 2, 2)), rel=1e-9)
+
+
+def test_the_layer_that_is_read_is_said(tmp_path: Path) -> None:
+    class Notes(Ear):
+        def note(self, message: str) -> None:
+            self.heard.append(message)
+
+    for name, shape in (("lakes", box(0, 0, 2, 2)), ("candidates", box(5, 0, 6, 1))):
+        gpd.GeoDataFrame(geometry=[shape], crs="EPSG:4326").to_file(tmp_path / "x.gpkg", layer=name)
+    notes = Notes()
+    assert len(read_inventory(Inventory(year=2010, path=str(tmp_path / "x.gpkg"), resolution_m=30), notes)) == 1
+    assert notes.heard == ["inventory of 2010: layer 'lakes' of x.gpkg is read, not candidates"]
 
 
 def test_files_that_cannot_be_used_are_said(tmp_path: Path) -> None:

@@ -103,6 +103,17 @@ def test_csv_is_plain_and_exact(tmp_path: Path) -> None:
     assert (tmp_path / "x.csv").read_bytes() == b"lake_key,area_m2,significant\na,0.30000000000000004,\n"
 
 
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "＝"])
+def test_no_text_of_a_csv_begins_a_formula(tmp_path: Path, sign: str) -> None:
+    texts = [f"{sign}1+1", f"GL1;{sign}1", f"a\n{sign}1", f"a{sign}1", ""]
+    frame = pd.DataFrame({"name": texts, "area_m2": [-1.5, 2.0, 3.0, 4.0, 5.0]})
+    write_csv(tmp_path / "x.csv", frame)
+    seen = pd.read_csv(tmp_path / "x.csv", keep_default_na=False)
+    assert seen["name"].tolist() == [f"'{sign}1+1", f"GL1;'{sign}1", f"a\n'{sign}1", f"a{sign}1", ""]
+    assert seen["area_m2"].tolist() == frame["area_m2"].tolist()
+    assert frame["name"].tolist() == texts
+
+
 def test_a_table_without_geometry_can_be_parquet_too(tmp_path: Path) -> None:
     write_parquet(tmp_path / "x.parquet", pd.DataFrame({"year": [2017]}), provenance=PROVENANCE)
     assert pd.read_parquet(tmp_path / "x.parquet")["year"].tolist() == [2017]
