@@ -32,7 +32,7 @@ A real area:
 What there is, and the settings of each command:
   cryosentinel doctor
   cryosentinel predict --help
-cryosentinel maps lakes. It never forecasts outbursts.
+It maps lakes. It never forecasts outbursts.
 """
 
 
