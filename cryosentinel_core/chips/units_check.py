@@ -104,6 +104,10 @@ def _settle_optical(optical: Array, name: str) -> tuple[Array, list[ChipNote]]:
         words = "optical bands held reflectance of 0..1 and were multiplied by 10,000"
         optical, notes = optical * np.float32(REFLECTANCE_SCALE), [ChipNote(words=words, n_px=n_px)]
     settled, dropped = _drop_fill(optical, OPTICAL_RANGE, "optical", "(reflectance x 10,000)", name)
+    seen = np.isfinite(settled)
+    n_partial = int((seen.any(axis=0) & ~seen.all(axis=0)).sum())
+    if n_partial:
+        dropped.append(ChipNote(words="pixels with no data in some optical bands alone are unobserved", n_px=n_partial))
     return settled, notes + dropped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import rasterio
 from click.testing import CliRunner
 from made_chips import EPSG, LEFT, TOP, lake_chip, make_dataset, read, results, run
 from rasterio import Affine
+from scipy import ndimage
 
 from cryosentinel_cli.main import cli
 from cryosentinel_core.chips.band_order import CHIP_BAND_NAMES
 from cryosentinel_core.errors import InputError
+from cryosentinel_core.segment.segmenter import ChipBatch
+from cryosentinel_core.segment.water_index import WaterIndex
+from cryosentinel_core.segment.windows import pad_halo
 
 CORNER = (slice(0, 60), slice(60, 130))
 """Land and a part of the lake."""
@@ -96,7 +101,8 @@ def test_nodata_of_the_file(tmp_path: Path) -> None:
     assert told.count("was taken as no data") == 3
     for name in SENSORS:
         assert f"{name}/untagged (4200 px)" in told
-    assert "/tagged" not in told
+    assert told.count("/tagged") == 1
+    assert "in some optical bands alone are unobserved: B08/tagged (4200 px), B08/untagged (4200 px)" in told
 
 
 def test_a_mask_in_the_file(tmp_path: Path) -> None:
@@ -285,3 +291,31 @@ def test_units_of_shards_are_looked_at_too(tmp_path: Path) -> None:
     assert warning.startswith("radar held linear power")
     assert "c1 (50176 px)" in warning
     assert list(summary.failed) == ["pamir/2022#c2"]
+
+
+def test_a_chip_is_its_area_away_from_its_edge() -> None:
+    """Without surroundings the water index differs within 15 px of the edge and nowhere else."""
+    rng = np.random.default_rng(1)
+    wet = ndimage.gaussian_filter(rng.normal(size=(352, 352)), 12) > 0.015
+    optical = np.where(wet, 1.0, 4.0) * NUMBERS[:12, 112, 100][:, None, None] * rng.uniform(0.9, 1.1, (12, 352, 352))
+    radar = np.where(wet, -27.0, -9.0) + rng.normal(0, 1, (2, 352, 352))
+    none = np.zeros((1, 352, 352), dtype=np.float32)
+    whole = ChipBatch(
+        s2=optical.astype(np.uint16)[None],
+        s1=radar.astype(np.float32)[None],
+        dem=none[None] + 3500,
+        valid=none == 0,
+        shadow=none,
+        snow=none,
+        water=none + np.nan,
+        addresses=np.zeros((1, 2), dtype=np.int64),
+    )
+    inner = slice(64, -64)
+    fields = ("s2", "s1", "dem", "valid", "shadow", "snow", "water")
+    alone = replace(whole, **{name: getattr(whole, name)[..., inner, inner] for name in fields})
+    segmenter = WaterIndex()
+    differs = segmenter.segment(whole)[0] != segmenter.segment(pad_halo(alone, 64))[0]
+    row, col = np.nonzero(differs)
+    depth = np.minimum.reduce([row, col, 223 - row, 223 - col])
+    assert len(depth) > 100
+    assert depth.max() < 15
