@@ -10,11 +10,13 @@ from made_chips import (
     LAND,
     RIVER,
     SNOW,
+    Counting,
     assemble,
     run,
 )
 
 from cryosentinel_core.report.chip_summary import ChipsSummary
+from cryosentinel_core.workflows import chips as chips_module
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +26,11 @@ def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         assemble(shared_data / "chips", folder, name)
     root = tmp_path_factory.mktemp("out")
     return root, run(root, folder)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    """The segmenter of every run over chips in a test, whatever model is asked for."""
+    segmenter = Counting()
+    monkeypatch.setattr(chips_module, "build_segmenter", lambda settings: segmenter)
+    return segmenter

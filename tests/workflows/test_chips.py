@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from made_chips import (
     COAST,
     LAND,
+    NUMBERS,
     RIVER,
     SNOW,
+    Counting,
     lake_chip,
     make_dataset,
     mixed_chips,
@@ -25,17 +27,15 @@ from made_chips import (
     run,
     run_both,
     with_holes,
+    write_numbers,
 )
 from pyproj import Transformer
 
 from cryosentinel_cli.main import cli
 from cryosentinel_core.chips.metrics import Counts
-from cryosentinel_core.errors import InputError
 from cryosentinel_core.lakes.plain_rows import rows_of, table_of
 from cryosentinel_core.report.chip_summary import NAMED_AT_MOST, ChipsSummary
-from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.settings.predict import PredictSettings
-from cryosentinel_core.workflows import chips as chips_module
 
 
 def test_real_chips(real: tuple[Path, ChipsSummary]) -> None:
@@ -96,69 +96,6 @@ def test_real_chips_as_shards(real: tuple[Path, ChipsSummary], shared_data: Path
         assert found.water_share[name] == summary.water_share[name]
         for kind in ("logit", "probability", "water"):
             np.testing.assert_array_equal(read(tmp_path, name, kind), read(root, name, kind))
-
-
-def write_chip(path: Path, bands: int, side: int) -> None:
-    data = np.full((bands, side, side), 1000, dtype=np.float32)
-    data[12:14] = -10
-    profile = {"crs": "EPSG:32643", "transform": rasterio.Affine(10, 0, 600000, 0, -10, 4700000)}
-    with rasterio.open(
-        path, "w", driver="GTiff", dtype="float32", count=bands, height=side, width=side, **profile
-    ) as raster:
-        raster.write(data)
-
-
-def test_files_that_are_no_chips_are_skipped_and_named(tmp_path: Path) -> None:
-    source = tmp_path / "in"
-    source.mkdir()
-    write_chip(source / "good.tif", 15, 224)
-    write_chip(source / "bands.tif", 12, 224)
-    write_chip(source / "size.tif", 15, 100)
-    (source / "broken.tif").write_bytes(b"II*\0nonsense")
-    summary = run(tmp_path, source, settings=PredictSettings(model="water-index"))
-    assert summary.is_partial
-    assert sorted(summary.failed) == ["bands.tif", "broken.tif", "size.tif"]
-    assert list(summary.water_share) == ["good"]
-    assert "12 bands, wanted 15" in summary.failed["bands.tif"]
-
-
-def test_chips_are_looked_for_before_weights(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no GeoTIFF"):
-        run(tmp_path, tmp_path, settings=PredictSettings(model="no/such.ckpt"))
-
-
-def test_no_chip_at_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no GeoTIFF"):
-        run(tmp_path, tmp_path, settings=PredictSettings(model="water-index"))
-    write_chip(tmp_path / "bands.tif", 12, 224)
-    with pytest.raises(InputError, match="none of the 1 files"):
-        run(tmp_path, tmp_path, settings=PredictSettings(model="water-index"))
-
-
-@dataclass
-class Counting:
-    """A segmenter that answers by near infrared and remembers what it was asked."""
-
-    name: str = "counting"
-    digest: str = "1"
-    window_px: int = 224
-    halo_px: int = 0
-    blended: bool = True
-    batch_size: int = 3
-    recipe: None = None
-    asked: list[int] = field(default_factory=list)
-
-    def segment(self, batch: ChipBatch) -> np.ndarray:
-        self.asked.append(len(batch))
-        radar = 0 if batch.s1 is None else np.nan_to_num(batch.s1[:, 0]) / 100
-        return ((1000 - batch.s2[:, 7].astype(np.float32)) / 200 + radar).astype(np.float32)
-
-
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
-    segmenter = Counting()
-    monkeypatch.setattr(chips_module, "build_segmenter", lambda settings: segmenter)
-    return segmenter
 
 
 @pytest.mark.parametrize("model", ["water-index", "counting"])
@@ -289,17 +226,6 @@ def test_what_is_lost_is_made_again(tmp_path: Path, counting: Counting, lost: st
     assert {path: data for path, (data, _) in files_of(tmp_path / "w").items()} == before
 
 
-def test_names_are_safe_and_never_shared(tmp_path: Path, counting: Counting) -> None:
-    names = ["../../etc/passwd", "a b", "a_b", "A_B", "a_b-2", "..."]
-    make_dataset(tmp_path / "data", [lake_chip(number, chip_id=name) for number, name in enumerate(names)])
-    make_dataset(tmp_path / "data", [lake_chip(6, chip_id="a b", year=2016)])
-    summary = run(tmp_path / "w", tmp_path / "data")
-    assert list(summary.water_share) == ["a_b", "etc_passwd", "a_b-2", "a_b-3", "A_B-4", "a_b-2-2", "chip"]
-    assert len(set(summary.water_share.values())) == 7
-    assert len(list(results(tmp_path / "w").glob("*_logit.tif"))) == 7
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "w"]
-
-
 @pytest.mark.parametrize("place", [{"lat": None}, {"lon": None}, {"lat": -85.0}])
 def test_without_a_centre_there_is_no_place(tmp_path: Path, counting: Counting, place: dict[str, Any]) -> None:
     make_dataset(tmp_path / "data", [lake_chip(0), lake_chip(1, **place)])
@@ -318,37 +244,6 @@ def test_no_place_at_all(tmp_path: Path, counting: Counting) -> None:
     summary = run(tmp_path, tmp_path / "data")
     assert summary.n_lakes == 0
     assert len(geopandas.read_file(results(tmp_path) / "lakes.gpkg", layer="lakes")) == 0
-
-
-def test_a_part_of_a_dataset(tmp_path: Path, counting: Counting) -> None:
-    data = tmp_path / "data"
-    make_dataset(data, [lake_chip(number) for number in range(3)])
-    make_dataset(data, [lake_chip(3, region="altai")])
-    make_dataset(data, [lake_chip(4, year=2016)])
-    assert list(run(tmp_path / "w", data, regions=("pamir",), years=(2022,), n_chips=2).water_share) == ["c0", "c1"]
-    assert list(run(tmp_path / "w", data, years=(2016,)).water_share) == ["c4"]
-    assert list(run(tmp_path / "w", data).water_share) == ["c3", "c4", "c0", "c1", "c2"]
-    with pytest.raises(InputError, match="no region alps"):
-        run(tmp_path / "w", data, regions=("alps",))
-
-
-def test_a_damaged_shard_and_a_damaged_chip_are_skipped(tmp_path: Path, counting: Counting) -> None:
-    data = make_dataset(tmp_path / "data", [lake_chip(0)])
-    (data / "pamir" / "2022" / "shard_009.parquet").write_bytes(b"PAR1 and no more")
-    summary = run(tmp_path / "w", data)
-    assert summary.is_partial
-    assert list(summary.failed) == ["pamir/2022/shard_009.parquet"]
-    assert list(summary.water_share) == ["c0"]
-    (data / "pamir" / "2022" / "shard_000.parquet").unlink()
-    with pytest.raises(InputError, match="none of the 0 chips"):
-        run(tmp_path / "w", data)
-
-
-def test_both_kinds_in_one_folder(tmp_path: Path, counting: Counting) -> None:
-    data = make_dataset(tmp_path / "data", [lake_chip(0)])
-    write_chip(data / "good.tif", 15, 224)
-    with pytest.raises(InputError, match="both GeoTIFFs and shards"):
-        run(tmp_path / "w", data)
 
 
 def test_lakes_survive_their_record(tmp_path: Path) -> None:
@@ -417,7 +312,7 @@ def test_flags_that_mean_nothing_here(
     monkeypatch.chdir(tmp_path)
     make_dataset(tmp_path / "data", [lake_chip(0)])
     (tmp_path / "tifs").mkdir()
-    write_chip(tmp_path / "tifs" / "good.tif", 15, 224)
+    write_numbers(tmp_path / "tifs" / "good.tif", NUMBERS)
     code, output = command(tmp_path, *arguments)
     assert code == 2
     assert words in " ".join(output.split())

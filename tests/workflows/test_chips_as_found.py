@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,24 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
-from click.testing import CliRunner
-from made_chips import EPSG, LEFT, TOP, lake_chip, make_dataset, read, results, run
+from made_chips import (
+    CHIP,
+    EPSG,
+    LEFT,
+    NUMBERS,
+    TOP,
+    UPRIGHT,
+    lake_chip,
+    make_dataset,
+    map_chips,
+    read,
+    results,
+    run,
+    write_numbers,
+)
 from rasterio import Affine
 from scipy import ndimage
 
-from cryosentinel_cli.main import cli
 from cryosentinel_core.chips.band_order import CHIP_BAND_NAMES
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.segment.segmenter import ChipBatch
@@ -26,13 +37,6 @@ from cryosentinel_core.segment.windows import pad_halo
 CORNER = (slice(0, 60), slice(60, 130))
 """Land and a part of the lake."""
 
-UPRIGHT = Affine(10, 0, LEFT, 0, -10, TOP)
-CHIP = lake_chip(0)
-NUMBERS = np.concatenate([CHIP.s2.astype(np.float32), CHIP.s1, CHIP.dem.astype(np.float32)])
-"""A good chip's 15 bands; a patch of shaded rock in the corner would be water if radar were dark there."""
-
-NUMBERS[:12, 10:30, 70:90] = np.array([300, 280, 260, 230, 225, 215, 210, 205, 200, 200, 300, 250])[:, None, None]
-
 
 def changed(bands: slice, value: float, where: tuple[slice, slice] = CORNER) -> np.ndarray:
     data = NUMBERS.copy()
@@ -40,29 +44,9 @@ def changed(bands: slice, value: float, where: tuple[slice, slice] = CORNER) -> 
     return data
 
 
-def write(path: Path, data: np.ndarray, **how: Any) -> Path:
-    """A GeoTIFF of some numbers; `descriptions`, `scales` and `offsets` go into it, the rest is rasterio's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    inside = {name: how.pop(name) for name in ("descriptions", "scales", "offsets") if name in how}
-    size = {"count": data.shape[0], "height": data.shape[1], "width": data.shape[2], "dtype": data.dtype}
-    profile = {"crs": f"EPSG:{EPSG}", "transform": UPRIGHT, **size, **how}
-    with rasterio.open(path, "w", driver="GTiff", **profile) as raster:
-        raster.write(data)
-        for name, value in inside.items():
-            setattr(raster, name, value)
-    return path
-
-
-def command(root: Path, source: Path) -> tuple[int, dict[str, Any], str]:
-    """Exit code, summary and everything that a person sees."""
-    arguments = ["predict", "--model", "water-index", "-w", str(root), "--chips", str(source), "--json"]
-    result = CliRunner().invoke(cli, arguments, standalone_mode=False, catch_exceptions=False)
-    return result.return_value, json.loads(result.stdout), result.stderr
-
-
 def logits_of(root: Path, data: np.ndarray, **how: Any) -> tuple[np.ndarray, list[str]]:
     """Logits of a chip, and the warnings."""
-    code, summary, said = command(root, write(root / "in" / "chip.tif", data, **how))
+    code, summary, said = map_chips(root, write_numbers(root / "in" / "chip.tif", data, **how))
     assert code == 0, said
     return read(root, "chip", "logit"), summary["warnings"]
 
@@ -88,10 +72,10 @@ SENSORS: dict[str, tuple[slice, slice, float]] = {
 def test_nodata_of_the_file(tmp_path: Path) -> None:
     """The file's number in any band is as good as the published nodata; untagged it is found too, and told."""
     for name, (bands, published_bands, published) in SENSORS.items():
-        write(tmp_path / "in" / name / "published.tif", changed(published_bands, published))
-        write(tmp_path / "in" / name / "tagged.tif", changed(bands, -9999), nodata=-9999)
-        write(tmp_path / "in" / name / "untagged.tif", changed(bands, -9999))
-    code, summary, said = command(tmp_path, tmp_path / "in")
+        write_numbers(tmp_path / "in" / name / "published.tif", changed(published_bands, published))
+        write_numbers(tmp_path / "in" / name / "tagged.tif", changed(bands, -9999), nodata=-9999)
+        write_numbers(tmp_path / "in" / name / "untagged.tif", changed(bands, -9999))
+    code, summary, said = map_chips(tmp_path, tmp_path / "in")
     assert code == 0, said
     for name in SENSORS:
         wanted = read(tmp_path, f"{name}/published", "logit")
@@ -107,12 +91,12 @@ def test_nodata_of_the_file(tmp_path: Path) -> None:
 
 def test_a_mask_in_the_file(tmp_path: Path) -> None:
     wanted, _ = logits_of(tmp_path / "zero", changed(slice(0, 12), 0))
-    path = write(tmp_path / "in" / "chip.tif", NUMBERS)
+    path = write_numbers(tmp_path / "in" / "chip.tif", NUMBERS)
     mask = np.full((224, 224), 255, dtype=np.uint8)
     mask[CORNER] = 0
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as raster:
         raster.write_mask(mask)
-    assert command(tmp_path / "w", path)[0] == 0
+    assert map_chips(tmp_path / "w", path)[0] == 0
     np.testing.assert_array_equal(read(tmp_path / "w", "chip", "logit"), wanted)
 
 
@@ -190,9 +174,9 @@ def test_what_is_refused_says_why(tmp_path: Path) -> None:
     """Beside a good one such chips are skipped, and the run is done in part; alone, the error says what to do."""
     source = tmp_path / "in"
     for name, (data, how, _) in refused().items():
-        write(source / f"{name}.tif", data, **how)
-    write(source / "good.tif", NUMBERS)
-    code, summary, said = command(tmp_path / "w", source)
+        write_numbers(source / f"{name}.tif", data, **how)
+    write_numbers(source / "good.tif", NUMBERS)
+    code, summary, said = map_chips(tmp_path / "w", source)
     assert code == 3
     assert list(summary["water_share"]) == ["good"]
     assert sorted(summary["failed"]) == sorted(f"{name}.tif" for name in refused())
@@ -215,70 +199,6 @@ def test_huge_blocks_are_refused_before_they_are_read(tmp_path: Path) -> None:
     with pytest.raises(InputError) as found:
         run(tmp_path / "w", path)
     assert "blocks of 16384 x 16384" in found.value.hint
-
-
-def test_endings_folders_and_names(tmp_path: Path) -> None:
-    """Every file is found and told apart; what each result is of stands in the summary, the record, the tags and the table."""
-    source = tmp_path / "in"
-    names = ["a.TIF", "b.Tiff", "north/a.tif", "north/far away/a.tiff"]
-    for name in names:
-        write(source / name, NUMBERS)
-    write(source / ".hidden" / "a.tif", NUMBERS)
-    (source / "notes.txt").write_text("none")
-    code, summary, said = command(tmp_path / "w", source)
-    assert code == 0, said
-    wanted = {"a": "a.TIF", "b": "b.Tiff", "north/a": "north/a.tif", "north/far_away/a": "north/far away/a.tiff"}
-    assert summary["sources"] == wanted
-    assert list(summary["water_share"]) == list(wanted)
-    folder = results(tmp_path / "w")
-    assert json.loads((folder / "run.json").read_text())["sources"] == wanted
-    assert sorted(geopandas.read_parquet(folder / "lakes.parquet").aoi) == sorted(wanted)
-    with rasterio.open(folder / "north" / "far_away" / "a_water.tif") as raster:
-        assert json.loads(raster.tags()["CRYOSENTINEL_INPUTS"])["source"] == "north/far away/a.tiff"
-
-
-def test_a_file_in_no_place_brings_our_words_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Also where every warning of a library is an error, as in these tests."""
-    source = tmp_path / "in"
-    write(source / "good.tif", NUMBERS)
-    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-        write(source / "nowhere.tif", NUMBERS, crs=None, transform=None)
-    (source / "half.tif").write_bytes((source / "good.tif").read_bytes()[:200_000])
-    summary = run(tmp_path / "w", source)
-    assert sorted(summary.failed) == ["half.tif", "nowhere.tif"]
-    assert "no coordinate reference system" in summary.failed["nowhere.tif"]
-    assert "See previous exception" not in summary.failed["half.tif"]
-    assert capfd.readouterr() == ("", "")
-
-
-def test_results_never_lie_among_the_chips_and_are_never_read_as_chips(tmp_path: Path) -> None:
-    """The folder is called `chips` and lies in the workspace: it stays as it was, and so does the second run."""
-    write(tmp_path / "chips" / "a.tif", NUMBERS)
-    for n_reused in (0, 1):
-        code, summary, said = command(tmp_path, tmp_path / "chips")
-        assert (code, list(summary["water_share"]), summary["n_reused"]) == (0, ["a"], n_reused), said
-    assert summary["folder"] == str(tmp_path / "chip-results" / "chips" / "water-index")
-    assert [path.name for path in (tmp_path / "chips").iterdir()] == ["a.tif"]
-    code, summary, said = command(tmp_path, tmp_path)
-    assert (code, list(summary["water_share"])) == (0, ["chips/a"]), said
-    with pytest.raises(InputError, match="are results of cryosentinel"):
-        run(tmp_path, tmp_path / "chip-results")
-    write(results(tmp_path) / "b.tif", NUMBERS)
-    with pytest.raises(InputError, match="among the chips"):
-        run(
-            tmp_path / "w",
-            write(tmp_path / "w" / "chip-results" / "water-index" / "water-index" / "c.tif", NUMBERS).parent,
-        )
-
-
-def test_sources_of_one_name_keep_their_lakes(tmp_path: Path) -> None:
-    write(tmp_path / "x" / "chips" / "a.tif", NUMBERS)
-    write(tmp_path / "y" / "chips" / "b.tif", NUMBERS)
-    folders = [command(tmp_path / "w", tmp_path / name / "chips")[1]["folder"] for name in ("x", "y", "x", "y")]
-    assert folders[:2] == folders[2:]
-    assert folders[0] != folders[1]
-    for folder, name in zip(folders[:2], ("a", "b"), strict=True):
-        assert geopandas.read_parquet(Path(folder) / "lakes.parquet").aoi.tolist() == [name]
 
 
 def test_units_of_shards_are_looked_at_too(tmp_path: Path) -> None:
