@@ -20,6 +20,7 @@ from cryosentinel_core.io.shards import write_shard
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.report.chip_summary import ChipsSummary
 from cryosentinel_core.reporter import Silent
+from cryosentinel_core.segment.error_model import NETWORK_ERRORS, UncertaintyModel
 from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.settings.chips import ChipSelection
 from cryosentinel_core.settings.predict import PredictSettings
@@ -64,6 +65,8 @@ class Counting:
     blended: bool = True
     batch_size: int = 3
     recipe: None = None
+    is_network: bool = True
+    error_model: UncertaintyModel = NETWORK_ERRORS
     asked: list[int] = field(default_factory=list)
 
     def segment(self, batch: ChipBatch) -> np.ndarray:
