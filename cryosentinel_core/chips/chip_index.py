@@ -48,6 +48,10 @@ class ChipIndex:
         """Some of the rows: a mask, or positions in the wanted order."""
         return ChipIndex(**{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
+    def first(self, n_chips: int | None) -> ChipIndex:
+        """The first rows; all of them for None."""
+        return self if n_chips is None else self.take(np.arange(min(n_chips, len(self))))
+
     @property
     def has_centre(self) -> NDArray[np.bool_]:
         """(N,) True where the centre is known and lies within UTM."""

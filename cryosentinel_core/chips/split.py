@@ -10,7 +10,8 @@ says where a chip's edges lie; `overlaps` proves what is claimed here.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -79,6 +80,14 @@ class BlockSplit:
         """Plain data for records."""
         return asdict(self)
 
+    def changed(self, changes: Mapping[str, Any]) -> BlockSplit:
+        """This split with some settings changed.
+
+        Raises:
+            ConfigError: If they make no split.
+        """
+        return replace(self, **changes)
+
     def bucket_of(self, lat_index: int, lon_index: int) -> int:
         """0..99 of a block: the first 8 hex digits of the SHA-1 of its salted address, modulo 100."""
         text = f"{self.salt}|{lat_index}|{lon_index}"
@@ -143,3 +152,20 @@ class BlockSplit:
                 block = np.minimum(first + np.array([down, right]), last)
                 answer[which] |= self._of_blocks(block) != own[which]
         return answer
+
+
+def is_kept(split: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """(N,) True for chips that are used: those of `KEPT`."""
+    return np.isin(split, KEPT)
+
+
+def count_blocks(
+    blocks: BlockSplit, lat: NDArray[np.float64], lon: NDArray[np.float64], split: NDArray[np.str_]
+) -> dict[str, int]:
+    """Split -> blocks that hold used chips of it; chips without a centre (NaN) are passed over."""
+    placed = np.isfinite(lat) & np.isfinite(lon)
+    found = {}
+    for name in KEPT:
+        here = placed & (split == name)
+        found[name] = len(np.unique(blocks.blocks_of(lat[here], lon[here]), axis=0)) if here.any() else 0
+    return found

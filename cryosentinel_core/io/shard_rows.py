@@ -8,7 +8,7 @@ pages, memory holds those of one row group. Neighbour: `shards` finds the files,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -53,12 +53,15 @@ class Shard:
         return f"{self.region}/{self.year}/{self.path.name}"
 
 
-def read_rows(shard: Shard, split: str | None = None) -> Iterator[tuple[int | None, str, ShardChip | DataError]]:
+def read_rows(
+    shard: Shard, split: str | None = None, *, wanted: Collection[int] | None = None
+) -> Iterator[tuple[int | None, str, ShardChip | DataError]]:
     """The chips of a shard in its order.
 
     Args:
         shard: The file.
         split: Only rows whose column says this; None for all.
+        wanted: Only these rows, from 0; None for all.
 
     Yields:
         (row from 0, `shard#chip`, the chip or why there is none); (None, shard, why) once where the file itself fails.
@@ -73,6 +76,8 @@ def read_rows(shard: Shard, split: str | None = None) -> Iterator[tuple[int | No
                 for batch in rows:
                     for row in range(batch.num_rows):
                         number += 1
+                        if wanted is not None and number not in wanted:
+                            continue
                         for where, found in _read_row(shard, batch, row, split):
                             yield number, where, found
     except DataError as error:

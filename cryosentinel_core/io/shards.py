@@ -2,7 +2,7 @@
 
 Each array of a chip is a pair of columns: `<name>_bytes`, the raw buffer in C order and little-endian, and `<name>_shape`.
 Which shards a folder holds, which of them are meant, and how one is written. Neighbours: `shard_rows` reads what is in one;
-`datasets` opens a folder or a data set of the hub. Prediction and training read here.
+`hub_datasets` opens a folder or a data set of the hub. Prediction and training read here.
 """
 
 from __future__ import annotations
@@ -70,14 +70,17 @@ class ShardDataset:
 
     Args:
         root: `<data_dir>`.
+        is_meant: Says of a region and a year whether its shards belong to the data set; None for all.
 
     Raises:
         InputError: If no shard lies below it.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, is_meant: Callable[[str, int], bool] | None = None) -> None:
         self.root = root
-        self.shards = find_shards(root)
+        self.shards = tuple(
+            shard for shard in find_shards(root) if is_meant is None or is_meant(shard.region, shard.year)
+        )
         if not self.shards:
             raise InputError(f"no shard in {root}", f"wanted <folder>/<region>/<year>/{SHARD_PATTERN}")
 
@@ -149,6 +152,35 @@ class ShardDataset:
                     raise
                 on_error(shard.label, error)
         return join_indices(parts)
+
+    def read_indexed(self, index: ChipIndex, *, on_error: OnError | None = None) -> Iterator[tuple[int, ShardChip]]:
+        """The chips of some rows, each with its position in the index; only these are decoded.
+
+        Args:
+            index: Rows of this data set, in any order: `read_index`, or some of it.
+            on_error: As for `read_chips`.
+
+        Yields:
+            (position, chip) shard by shard and row by row.
+
+        Raises:
+            DataError: At the first chip that cannot be read, if `on_error` is None.
+        """
+        positions: dict[tuple[str, int, str], dict[int, int]] = {}
+        names = zip(index.region.tolist(), index.year.tolist(), index.shard.tolist(), index.row.tolist(), strict=True)
+        for position, (region, year, shard, row) in enumerate(names):
+            positions.setdefault((region, year, shard), {})[row] = position
+        for shard_file in self.shards:
+            rows = positions.get((shard_file.region, shard_file.year, shard_file.path.name))
+            if not rows:
+                continue
+            for number, where, found in read_rows(shard_file, wanted=rows):
+                if isinstance(found, ShardChip) and number is not None:
+                    yield rows[number], found
+                elif isinstance(found, DataError):
+                    if on_error is None:
+                        raise found
+                    on_error(where, found)
 
     def read_chips(
         self,

@@ -1,8 +1,9 @@
-"""Weights from the Hugging Face hub: named, fetched once into the hub's own cache, and read from there ever after.
+"""Files of the Hugging Face hub: named, fetched once into the hub's own cache, and read from there ever after.
 
-The hub's client keeps nothing of a download that was killed. Weights are large and lines are thin, so here the bytes are kept beside
-the cache's other blobs and the next run goes on after them; the SHA-256 that the hub names decides whether the file is whole. All
-else (addresses, tokens, revisions, the cache's layout) is the client's. Neighbours: `model_files` reads what comes back.
+The hub's client keeps nothing of a download that was killed. Weights and shards are large and lines are thin, so here the bytes are
+kept beside the cache's other blobs and the next run goes on after them; the SHA-256 that the hub names decides whether the file is
+whole. All else (addresses, tokens, revisions, the cache's layout) is the client's. Neighbours: `model_files` reads the weights that
+come back, `io.hub_datasets` finds the files of a data set.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, Literal
 
 from cryosentinel_core.errors import ModelError
 
@@ -24,17 +25,19 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class HubReference:
-    """A file in a model repository of the Hugging Face hub.
+    """A file in a repository of the Hugging Face hub.
 
     Attributes:
         repo: `owner/name`.
         file: Path inside the repository, with `/`.
         revision: Branch, tag or commit; None for the default branch.
+        kind: Of the repository.
     """
 
     repo: str
     file: str
     revision: str | None = None
+    kind: Literal["model", "dataset"] = "model"
 
     @classmethod
     def parse(cls, reference: str) -> HubReference:
@@ -56,7 +59,8 @@ class HubReference:
 
     def __str__(self) -> str:
         """As it was given."""
-        return f"{HUB_PREFIX}{self.repo}/{self.file}{f'@{self.revision}' if self.revision else ''}"
+        kind = "datasets/" if self.kind == "dataset" else ""
+        return f"{HUB_PREFIX}{kind}{self.repo}/{self.file}{f'@{self.revision}' if self.revision else ''}"
 
 
 def _is_revision(revision: str) -> bool:
@@ -89,20 +93,25 @@ def fetch_from_hub(wanted: HubReference, cache_dir: Path | None = None) -> Path:
         ) from error
     except errors.RepositoryNotFoundError as error:
         raise ModelError(
-            f"no model repository {wanted.repo} on the hub, or no right to see it",
+            f"no {wanted.kind} repository {wanted.repo} on the hub, or no right to see it",
             "check the name; for a private one log in to the hub (`hf auth login`)",
         ) from error
     except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
         if not isinstance(error, errors.LocalEntryNotFoundError):
             raise ModelError(f"{wanted.repo} has no {wanted.file} at {wanted.revision or 'its head'}") from error
-        raise ModelError(f"the hub could not be reached for {wanted}", _ELSE) from error
+        raise ModelError(f"the hub could not be reached for {wanted}", _else(wanted)) from error
     except ModelError:
         raise
     except Exception as error:  # the transport underneath has error types of its own that change with the hub's version
         raise ModelError(
             f"{wanted} could not be downloaded: {_first_line(error)}",
-            f"run again, and it goes on where it stopped; {_ELSE}",
+            f"run again, and it goes on where it stopped; {_else(wanted)}",
         ) from error
+
+
+def _else(wanted: HubReference) -> str:
+    """What to do without the hub."""
+    return _ELSE if wanted.kind == "model" else "without a network give a folder of shards that is on this machine"
 
 
 def _ask_client(wanted: HubReference, cache_dir: Path | None, *, offline: bool) -> Path:
@@ -110,7 +119,12 @@ def _ask_client(wanted: HubReference, cache_dir: Path | None, *, offline: bool) 
 
     return Path(
         huggingface_hub.hf_hub_download(
-            wanted.repo, wanted.file, revision=wanted.revision, cache_dir=cache_dir, local_files_only=offline
+            wanted.repo,
+            wanted.file,
+            repo_type=wanted.kind,
+            revision=wanted.revision,
+            cache_dir=cache_dir,
+            local_files_only=offline,
         )
     )
 
@@ -128,7 +142,7 @@ def _describe(wanted: HubReference) -> _Blob | None:
     """What the hub says of a file; None where it cannot be asked or names no SHA-256: the client then says why, or does it alone."""
     import huggingface_hub
 
-    url = huggingface_hub.hf_hub_url(wanted.repo, wanted.file, revision=wanted.revision)
+    url = huggingface_hub.hf_hub_url(wanted.repo, wanted.file, repo_type=wanted.kind, revision=wanted.revision)
     try:
         told = huggingface_hub.get_hf_file_metadata(url)
     except Exception:  # no network, no right, no such file: all of them the client's to tell apart
@@ -160,7 +174,7 @@ def _complete(wanted: HubReference, blob: _Blob, cache: Path) -> None:
     from huggingface_hub.file_download import repo_folder_name
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
-    folder = repo_folder_name(repo_id=wanted.repo, repo_type="model")
+    folder = repo_folder_name(repo_id=wanted.repo, repo_type=wanted.kind)
     target = cache / folder / "blobs" / blob.sha256
     lock = cache / ".locks" / folder / f"{blob.sha256}.lock"
     target.parent.mkdir(parents=True, exist_ok=True)
