@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -22,6 +22,19 @@ from cryosentinel_cli.options import (
     workspace_root,
 )
 
+if TYPE_CHECKING:
+    from cryosentinel_core.settings.chips import ChipSelection
+
+
+_HUB = "hf://"
+
+
+def _check_chips(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """A path that is there, or a data set of the hub."""
+    if value is not None and not value.startswith(_HUB) and not Path(value).exists():
+        raise click.BadParameter(f"Path {value!r} does not exist.", param_hint="--chips")
+    return value
+
 
 @click.command(cls=YearsCommand)
 @aoi_option
@@ -35,10 +48,11 @@ from cryosentinel_cli.options import (
 )
 @click.option(
     "--chips",
-    type=click.Path(exists=True, path_type=Path),
-    metavar="PATH",
+    callback=_check_chips,
+    metavar="PATH or hf://datasets/...",
     help="Map the lakes of chips instead of an area: a folder of GeoTIFFs of 224 x 224 px of 10 m (12 Sentinel-2 bands as "
-    "reflectance x 10,000, VV and VH in dB, DEM in m), or a data set of shards, FOLDER/REGION/YEAR/shard_*.parquet.",
+    "reflectance x 10,000, VV and VH in dB, DEM in m), or a data set of shards, FOLDER/REGION/YEAR/shard_*.parquet, "
+    "or one on the Hugging Face hub, hf://datasets/OWNER/NAME, of which only the regions and years asked for are fetched.",
 )
 @click.option(
     "--region",
@@ -52,7 +66,7 @@ from cryosentinel_cli.options import (
 @fetch_options
 @common
 def predict(
-    aoi: str | None, yes: bool, year: tuple[int, ...], chips: Path | None, region: tuple[str, ...], n_chips: int | None,
+    aoi: str | None, yes: bool, year: tuple[int, ...], chips: str | None, region: tuple[str, ...], n_chips: int | None,
     workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
 ) -> int:  # fmt: skip
     """Find the lakes of an area in a year.
@@ -73,6 +87,7 @@ def predict(
       cryosentinel predict --aoi ile_alatau --year 2023 --model a.ckpt --model b.ckpt
       cryosentinel predict --chips ./chips --model water-index
       cryosentinel predict --chips ./dataset --region pamir --year 2022 --n-chips 100
+      cryosentinel predict --chips hf://datasets/abzal-glw/cryosentinel-glof-v3 --region ile_alatau --year 2022
     """
     settings = predict_settings(values)
     from cryosentinel_core.io.workspace import Workspace
@@ -81,11 +96,10 @@ def predict(
     if chips is not None:
         chosen_years = year if _is_said("year") else ()
         _check_chips_flags(chips, region, chosen_years)
-        from cryosentinel_core.settings.chips import ChipSelection
         from cryosentinel_core.workflows.chips import predict_chips
 
-        selection = ChipSelection(path=chips, regions=region, years=chosen_years, n_chips=n_chips)
         with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+            selection = _select_chips(chips, region, chosen_years, n_chips, console)
             chip_summary = predict_chips(home, selection, settings, reporter=console)
         console.summary(chip_summary.as_dict(), chip_summary.as_text())
         return 3 if chip_summary.is_partial else 0
@@ -108,7 +122,22 @@ def _is_said(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def _check_chips_flags(chips: Path, regions: tuple[str, ...], years: tuple[int, ...]) -> None:
+def _select_chips(
+    chips: str, regions: tuple[str, ...], years: tuple[int, ...], n_chips: int | None, console: Console
+) -> ChipSelection:
+    """The chips that are meant; those of a data set on the hub are fetched first."""
+    from cryosentinel_core.settings.chips import ChipSelection
+
+    if not chips.startswith(_HUB):
+        return ChipSelection(path=Path(chips), regions=regions, years=years, n_chips=n_chips)
+    from cryosentinel_core.io.hub_datasets import DatasetReference, open_dataset
+
+    found = open_dataset(chips, regions=regions, years=years, reporter=console)
+    name = DatasetReference.parse(chips).repo.split("/")[1]
+    return ChipSelection(path=found.root, regions=found.regions, years=found.years, n_chips=n_chips, name=name)
+
+
+def _check_chips_flags(chips: str, regions: tuple[str, ...], years: tuple[int, ...]) -> None:
     """Refuse flags that mean nothing for these chips.
 
     Raises:
@@ -120,7 +149,7 @@ def _check_chips_flags(chips: Path, regions: tuple[str, ...], years: tuple[int, 
         raise click.UsageError("--min-elevation goes with an area: every chip is mapped")
     from cryosentinel_core.io.shards import find_shards
 
-    if (regions or years) and not find_shards(chips):
+    if (regions or years) and not chips.startswith(_HUB) and not find_shards(Path(chips)):
         flag = "--region" if regions else "--year"
         raise click.UsageError(
             f"{flag} goes with a data set of shards, and {chips} is none: GeoTIFFs do not say theirs"

@@ -41,7 +41,7 @@ _PARTS: Final = "_parts"
 """Folder of records: no safe name begins so."""
 
 
-def open_results(workspace: Workspace, source: Path, model: str, *, with_spread: bool) -> ChipResults:
+def open_results(workspace: Workspace, source: Path, model: str, *, with_spread: bool, name: str = "") -> ChipResults:
     """The results of a source by a model; another source of the same name gets a folder of its own.
 
     Args:
@@ -49,15 +49,16 @@ def open_results(workspace: Workspace, source: Path, model: str, *, with_spread:
         source: File or folder of chips.
         model: Name of the segmenter.
         with_spread: See `ChipResults`.
+        name: That the results go by; empty for the source's own.
 
     Raises:
         InputError: If they would lie in the folder that was given.
     """
     whole = source.resolve()
-    plain = safe_name(whole.stem if whole.is_file() else whole.name, "chips")
+    plain = safe_name(name or (whole.stem if whole.is_file() else whole.name), "chips")
     own = f"{plain}-{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
-    for name in (plain, own):
-        folder = workspace.chip_results(name, model)
+    for title in (plain, own):
+        folder = workspace.chip_results(title, model)
         held = read_json(folder.parent / _SOURCE)
         if held is not None and held != {"path": str(whole)}:
             continue

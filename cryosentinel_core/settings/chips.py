@@ -15,9 +15,11 @@ class ChipSelection:
         regions: Only these, of a data set; empty for all.
         years: Only these, of a data set; empty for all.
         n_chips: At most so many, the first; None for all.
+        name: That results go by; empty for the name of the folder or file.
     """
 
     path: Path
     regions: tuple[str, ...] = ()
     years: tuple[int, ...] = ()
     n_chips: int | None = None
+    name: str = ""

@@ -53,7 +53,9 @@ def predict_chips(
     # Before weights are looked for, and downloaded.
     source = open_chips(selection)
     segmenter = build_segmenter(settings)
-    results = open_results(workspace, selection.path, segmenter.name, with_spread=has_spread(segmenter))
+    results = open_results(
+        workspace, selection.path, segmenter.name, with_spread=has_spread(segmenter), name=selection.name
+    )
     remove_leftovers(results.folder)
 
     @cache
