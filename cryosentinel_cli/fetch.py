@@ -8,7 +8,6 @@ import click
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import (
-    YearsCommand,
     aoi_option,
     check_years,
     common,
@@ -17,6 +16,7 @@ from cryosentinel_cli.options import (
     resolve_area,
     workspace_root,
 )
+from cryosentinel_cli.years_command import YearsCommand
 
 
 @click.command(cls=YearsCommand)

@@ -274,26 +274,6 @@ def kept_areas(workspace: str | None) -> dict[str, Path]:
     return {path.parent.name: path for path in found if not (path.parent / "catalog.json").exists()}
 
 
-class YearsCommand(click.Command):
-    """A command with `--year`, which says how several years are typed where they were typed otherwise."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; years in one word or behind one `--year` become a sentence about `--year`."""
-        words = list(args)  # click takes them out of `args`
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            typed = [text for text in words if _YEARS.fullmatch(text.removeprefix("--year="))]
-            years = [year for text in typed for year in re.findall(r"\d+", text)]
-            if len(years) > 1 and ("--year" in error.format_message() or "unexpected extra" in error.format_message()):
-                wanted = " ".join(f"--year {year}" for year in years)
-                raise click.UsageError(f"--year takes one year and is given again for more: {wanted}", ctx) from None
-            raise
-
-
-_YEARS = re.compile(r"\d{4}([-:,; ]+\d{4})*,?")
-
-
 def check_years(years: tuple[int, ...], *, least: int) -> tuple[int, ...]:
     """Years as given, if they are plausible, ascending and distinct.
 

@@ -10,7 +10,6 @@ from click.core import ParameterSource
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import (
-    YearsCommand,
     aoi_option,
     check_years,
     common,
@@ -21,6 +20,7 @@ from cryosentinel_cli.options import (
     resolve_area,
     workspace_root,
 )
+from cryosentinel_cli.years_command import YearsCommand
 
 if TYPE_CHECKING:
     from cryosentinel_core.settings.chips import ChipSelection

@@ -142,7 +142,9 @@ class Area:
 
 
 def _km2_in_words(area_km2: float) -> str:
-    """Three digits of a small area, whole square kilometres of a large one."""
+    """Three digits of a small area, whole square kilometres of a large one, square metres of a speck."""
+    if area_km2 < 0.01:
+        return f"{1e6 * area_km2:.0f} m2"
     return f"{area_km2:,.0f} km2" if area_km2 >= 100 else f"{area_km2:.3g} km2"
 
 

@@ -118,6 +118,7 @@ LOCAL = 'LOCAL_CS["dam site",LOCAL_DATUM["dam",0],UNIT["metre",1],AXIS["x",EAST]
         ({"type": "Polygon", "coordinates": [[[10**400, 1], [2, 2], [3, 1]]]}, "broken geometry"),
         (5, "holds no geometry"),
         ({"type": "LineString", "coordinates": [[77, 43], [78, 43]]}, "holds LineString, wanted a polygon"),
+        (shapely.geometry.mapping(shapely.box(-180, -90, 180, 90)), "outside UTM"),
     ],
 )
 def test_files_that_are_no_areas(here: Path, data: Any, message: str) -> None:
@@ -139,6 +140,25 @@ def test_empty_files_and_files_of_another_kind(here: Path) -> None:
     assert "cannot read a.png as a vector file" in refusal("--aoi", "a.png").message
     (here / "deep.geojson").write_text("[" * 100_000)
     assert "is not GeoJSON" in refusal("--aoi", "deep.geojson").message
+
+
+def test_formats_that_no_driver_reads(here: Path) -> None:
+    frame = geopandas.GeoDataFrame({"a": [1]}, geometry=[WEST], crs=4326)
+    frame.to_parquet("a.parquet")
+    assert load_area("a.parquet").is_same_ground(WEST)
+    (here / "b.parquet").write_bytes(b"PAR1")
+    refusal("--aoi", "b.parquet")
+    frame.to_file("lone.shp")
+    (here / "lone.shx").unlink()
+    assert refusal("--aoi", "lone.shp").hint.startswith("copy all files of the Shapefile together")
+    assert refusal("--aoi", "https://example.com/a.geojson").hint == "download the file and give its path"
+
+
+def test_a_speck_and_two_hemispheres(here: Path) -> None:
+    (here / "speck.geojson").write_text(shapely.to_geojson(shapely.box(77, 43, 77.0001, 43.0001)))
+    assert ask("--aoi", "speck.geojson").stderr.startswith("area speck.geojson: 1 polygon, 91 m2, 1 tile, zone 43")
+    (here / "null.geojson").write_text(shapely.to_geojson(shapely.box(-0.01, -0.01, 0.01, 0.01)))
+    assert ask("--aoi", "null.geojson").stderr.splitlines()[0].endswith("9 tiles, zones 30, 31, 30S and 31S")
 
 
 def test_text_where_a_file_belongs() -> None:

@@ -62,6 +62,8 @@ def load_area(reference: str, *, layers: Sequence[str] = (), allow_large: bool =
 
 def _no_such_area(reference: str) -> AreaError:
     """What to say of a name that nothing has; what is nearly called so is named."""
+    if "://" in reference:
+        return AreaError(f"the area {reference} is an address", "download the file and give its path")
     path = Path(reference)
     try:
         beside = [str(path.with_name(one.name)) for one in path.parent.iterdir() if one.is_file()]
@@ -132,7 +134,7 @@ def _area_of_file(path: Path, layers: Sequence[str], *, allow_swapped: bool) -> 
     if not any(polygons):
         raise AreaError(
             f"{path} holds {', '.join(sorted(others))}, wanted a polygon",
-            "draw the area as a polygon, or buffer it in QGIS",
+            "draw the area as a polygon; QGIS makes polygons of lines with Polygonize, of points with Buffer",
         )
     geometry = _as_lonlat_polygon([part for found in polygons for part in found], path, allow_swapped=allow_swapped)
     source = AreaSource(
@@ -183,8 +185,10 @@ def _wrap_longitudes(geometry: BaseGeometry) -> BaseGeometry:
     """
     west, _, east, _ = geometry.bounds
     if east - west > 180.0 and west >= -180.0 and east <= 180.0:
-        geometry = shapely.transform(geometry, _shift_west)
-        west, _, east, _ = geometry.bounds
+        shifted = shapely.transform(geometry, _shift_west)
+        if shifted.is_valid and shifted.area > 0:  # else it is a band around the globe
+            geometry = shifted
+            west, _, east, _ = geometry.bounds
     if west >= -180.0 and east <= 180.0:
         return geometry
     pieces = []

@@ -48,7 +48,7 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> dict[str, list[BaseGe
             if layers:
                 raise AreaError(f"{path} is GeoJSON and has no layers", "leave --area-layer away")
             return {"": _lonlat_of_geojson(data, path)}
-    return _read_by_driver(path, layers)
+    return _read_parquet(path, layers) if path.suffix.lower() == ".parquet" else _read_by_driver(path, layers)
 
 
 def parts_of(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
@@ -73,8 +73,35 @@ def _read_by_driver(path: Path, layers: Sequence[str]) -> dict[str, list[BaseGeo
         names = list(layers) or [name for name, kind in listed.items() if kind is not None]
         frames = {name: geopandas.read_file(path, layer=name) for name in names}
     except (RuntimeError, ValueError, OSError) as error:
-        why = str(error).split(";")[0]  # what follows is about GDAL's own command line
-        raise AreaError(f"cannot read {path} as a vector file: {why}", _RESAVE) from error
+        raise _unreadable(path, error) from error
+    return _lonlat_of_frames(frames, path)
+
+
+def _read_parquet(path: Path, layers: Sequence[str]) -> dict[str, list[BaseGeometry]]:
+    """The geometries of a GeoParquet file."""
+    import geopandas
+
+    if layers:
+        raise AreaError(f"{path} is GeoParquet and has no layers", "leave --area-layer away")
+    try:
+        frame = geopandas.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
+    return _lonlat_of_frames({"": frame}, path)
+
+
+def _unreadable(path: Path, error: Exception) -> AreaError:
+    """What to say of a file that no driver reads."""
+    why = str(error).split(";")[0].splitlines()[0] if str(error) else type(error).__name__  # the rest is GDAL's advice
+    is_lone = path.suffix.lower() in (".shp", ".shx", ".dbf") and ".shx" in why
+    hint = "copy all files of the Shapefile together: .shp, .shx, .dbf, .prj" if is_lone else _RESAVE
+    return AreaError(f"cannot read {path} as a vector file: {why}", hint)
+
+
+def _lonlat_of_frames(frames: Mapping[str, Any], path: Path) -> dict[str, list[BaseGeometry]]:
+    """Geometries of each table that has some."""
+    import geopandas
+
     found = {}
     for name, frame in frames.items():
         if not isinstance(frame, geopandas.GeoDataFrame):
@@ -83,7 +110,7 @@ def _read_by_driver(path: Path, layers: Sequence[str]) -> dict[str, list[BaseGeo
         if geometries and frame.crs is None:
             raise AreaError(
                 f"{path} does not say its coordinate reference system",
-                "set it, in QGIS with Set layer projection (a Shapefile needs its .prj file)",
+                "set it, in QGIS with Set layer projection, and save it as GeoPackage (a Shapefile needs its .prj file)",
             )
         found[name] = _to_lonlat(geometries, frame.crs, path)
     if not found:
