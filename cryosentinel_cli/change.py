@@ -20,6 +20,7 @@ from cryosentinel_cli.options import (
     resolve_area,
     workspace_root,
 )
+from cryosentinel_core.units import CONFIDENCE, MIN_OBSERVED
 
 if TYPE_CHECKING:
     from cryosentinel_core.lakes.tables import Inventory
@@ -51,14 +52,14 @@ def _parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str,
 @click.option(
     "--confidence",
     type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-    default=0.95,
+    default=CONFIDENCE,
     show_default=True,
-    help="Of intervals and of the significance of a change.",
+    help="Confidence of intervals and of the significance of a change.",
 )
 @click.option(
     "--min-observed",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.95,
+    default=MIN_OBSERVED,
     show_default=True,
     help="Share of a lake's ground that must be seen in a year for its area to count.",
 )

@@ -14,6 +14,7 @@ import click
 
 from cryosentinel_cli.settings_file import FILE_NAME, load_settings_file
 from cryosentinel_core.errors import ConfigError
+from cryosentinel_core.units import MIN_AREA_M2
 
 if TYPE_CHECKING:
     from cryosentinel_core.ground.area import Area
@@ -113,7 +114,7 @@ predict_options = compose(
                  "that was interrupted goes on with the number that it began with."),
     click.option("--compile", "compiling", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
                  help="Compile the network first; auto does so for large jobs on a GPU. On a CPU it is slower."),
-    click.option("--min-area", type=click.FloatRange(0, min_open=True), default=5000.0, show_default=True, metavar="M2",
+    click.option("--min-area", type=click.FloatRange(0, min_open=True), default=MIN_AREA_M2, show_default=True, metavar="M2",
                  help="Smallest lake in the tables, m2."),
     click.option("--min-elevation", type=float, metavar="METRES", show_default="no limit",
                  help="Pass over windows that lie wholly below; their ground stays unobserved."),

@@ -55,6 +55,12 @@ MIN_CANDIDATE_PX: Final = 10
 MIN_AREA_M2: Final = 5_000.0
 """Default smallest lake in a table: 0.5 ha, about 50 px, below which the published model is not for use."""
 
+CONFIDENCE: Final = 0.95
+"""Default confidence of intervals and of the significance of a change."""
+
+MIN_OBSERVED: Final = 0.95
+"""Default share of a lake's ground that must be seen in a year for its area to count."""
+
 HECTARE_M2: Final = 10_000.0
 """Square metres in a hectare."""
 

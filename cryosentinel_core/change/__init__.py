@@ -1,1 +1,1 @@
-"""From lakes of several years to what happened to each."""
+"""Change of lakes: from outlines of several years to what happened to each."""

@@ -19,7 +19,7 @@ from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, TREND_COLUMNS
 _TEXT: Final = ("lake_key", "aliases", "pair", "status", "reason", "lake_ids_from", "lake_ids_to")
 
 
-def add_pieces(
+def add_gained_and_lost(
     pieces: dict[str, list[dict[str, Any]]], row: dict[str, Any], before: BaseGeometry, after: BaseGeometry
 ) -> None:
     """Add the ground that a lake gained and lost."""

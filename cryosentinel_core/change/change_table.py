@@ -18,7 +18,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.change.change_frames import add_pieces, as_change_frame, as_piece_frame
+from cryosentinel_core.change.change_frames import add_gained_and_lost, as_change_frame, as_piece_frame
 from cryosentinel_core.change.comparability import pairs_of_years
 from cryosentinel_core.change.lake_keys import Key
 from cryosentinel_core.change.matching import Match, relation_of
@@ -33,30 +33,30 @@ from cryosentinel_core.units import PIXEL_M
 PIXEL_AREA_M2: Final = float(PIXEL_M**2)
 """Area of a lattice pixel."""
 
-SeenBy = Callable[[BaseGeometry, int], Mapping[int, GroundSeen]]
+GroundObserver = Callable[[BaseGeometry, int], Mapping[int, GroundSeen]]
 """(ground in EPSG:4326, pixels to grow it by) -> what each year saw of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ComparisonBasis:
-    """What a comparison rests on beside the outlines.
+    """Rules and observations that a comparison rests on, beside the outlines.
 
     Attributes:
         settings: How years are compared.
-        seen_by: What each year saw of a piece of ground.
+        observe_ground: Asked what each year saw of a piece of ground.
         model: Constants of the error model.
         shifts: Pair of years -> shift (east, north) in metres of the later year's images, taken out of gained and lost ground.
     """
 
     settings: ChangeSettings
-    seen_by: SeenBy
+    observe_ground: GroundObserver
     model: UncertaintyModel = WATER_INDEX_ERRORS
     shifts: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class ChangeTables:
-    """What a comparison gives.
+    """Tables that a comparison gives.
 
     Attributes:
         change: `CHANGE_COLUMNS` (with three or more years `TREND_COLUMNS` too) and geometry: the outlines of both years as
@@ -83,12 +83,12 @@ class LakeInYear:
         random_m2: Random sigma of it.
         systematic_m2: Systematic sigma of it.
         perimeter_m: Total.
-        ids: Of the outlines, sorted.
+        ids: Ids of the outlines, sorted.
         touches_edge: True if one touches ground that was not processed.
-        elevation_m: Of the largest, NaN if unknown.
-        day_of_year: Of the largest's median date, NaN if unknown.
+        elevation_m: Elevation of the largest outline, NaN if unknown.
+        day_of_year: Day of the largest outline's median date, NaN if unknown.
         outline: All outlines as one geometry, EPSG:4326; empty if none.
-        seen: Of the ground of all years.
+        seen: Pixels of the ground of all years, as this year saw them.
     """
 
     year: int
@@ -113,7 +113,7 @@ def compare_years(
     Args:
         tables: Year -> outlines with `LAKE_COLUMNS`, ascending, two years or more.
         matches: The lakes that get rows.
-        keys: Of the lakes, in the same order.
+        keys: Keys of the lakes, in the same order.
         basis: How to compare, and what was seen.
 
     Raises:
@@ -141,7 +141,7 @@ def compare_years(
             if row["status"] != Status.UNOBSERVED:
                 east_m, north_m = basis.shifts.get(pair, (0.0, 0.0))
                 after = move_outline(second.outline, -east_m, -north_m) if pair in basis.shifts else second.outline
-                add_pieces(pieces, row, first.outline, after)
+                add_gained_and_lost(pieces, row, first.outline, after)
     return ChangeTables(
         change=as_change_frame(rows, pairs),
         gained=as_piece_frame(pieces["gained"]),
@@ -158,7 +158,7 @@ def _history(
     ground = _as_one(np.array(list(outlines.values()), dtype=object))
     if ground.is_empty and match.place is not None:
         ground = match.place
-    seen = basis.seen_by(ground, 1)
+    seen = basis.observe_ground(ground, 1)
     history = {}
     for year, table in tables.items():
         rows = sorted(match.rows(year), key=lambda row: (-table.area_m2[row], table.lake_id[row]))
@@ -190,7 +190,7 @@ def _pair_row(
 ) -> dict[str, Any]:
     """One row of the table without its q-value."""
     settings = basis.settings
-    spots = _look_where_absent(first, second, basis.seen_by)
+    spots = _look_where_absent(first, second, basis.observe_ground)
     reason = _reason(first, second, spots, settings)
     first, second = (_with_remnant(lake, spots.get(lake.year), settings) for lake in (first, second))
     sigma = float(
@@ -245,12 +245,12 @@ def _pair_row(
     }
 
 
-def _look_where_absent(first: LakeInYear, second: LakeInYear, seen_by: SeenBy) -> dict[int, GroundSeen]:
+def _look_where_absent(first: LakeInYear, second: LakeInYear, observe: GroundObserver) -> dict[int, GroundSeen]:
     """For a year without an outline, what it saw under the outline of the other year."""
     spots = {}
     for absent, present in ((first, second), (second, first)):
         if not absent.n_outlines and present.n_outlines:
-            spots[absent.year] = seen_by(present.outline, 0)[absent.year]
+            spots[absent.year] = observe(present.outline, 0)[absent.year]
     return spots
 
 
@@ -281,7 +281,7 @@ def _with_remnant(lake: LakeInYear, spot: GroundSeen | None, settings: ChangeSet
 
 
 def _status(first: LakeInYear, second: LakeInYear, relation: Status, significant: bool | None, change: float) -> Status:
-    """What happened to a lake that both years saw."""
+    """Status of a lake that both years saw."""
     if second.n_outlines and first.area_m2 == 0:
         return Status.NEW
     if first.n_outlines and second.area_m2 == 0:

@@ -1,4 +1,4 @@
-"""How far two years' images lie apart, over ground that stays as it is, and what of it is taken out of gained and lost ground.
+"""Shifts between two years' images: measured over ground that stays as it is, and taken out of gained and lost ground.
 
 Areas, their uncertainty and statuses never depend on it: a shift leaves the area of a whole outline as it is. Neighbours:
 `scenes.registration` measures one patch; `change_table` moves outlines by what is found here.
@@ -58,8 +58,8 @@ def measure_registration(first: ImageReaders | None, second: ImageReaders | None
     matter; which patches there are depends on the area of interest. At most `MAX_TRIES` patches are read, one at a time.
 
     Args:
-        first: Of the earlier year; None where its stack is gone.
-        second: Of the later year.
+        first: Readers of the earlier year; None where its stack is gone.
+        second: Readers of the later year, likewise.
 
     Returns:
         The shift; unknown where a stack is gone or there is too little ground.

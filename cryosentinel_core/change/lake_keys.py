@@ -1,4 +1,4 @@
-"""The names of lakes: keys that stay when years are added, kept with each lake's first outline in a registry.
+"""Keys of lakes: names that stay when years are added, kept with each lake's first outline in a registry.
 
 A key is an id of the place where a lake was first seen, but lakes are never found by it: the registered outlines are matched
 by overlap, like years are in `matching`.
@@ -44,7 +44,7 @@ def name_keys(keys: Sequence[Key], names: Mapping[int, tuple[str, ...]]) -> list
     """Keys with the names of watched lakes among their aliases.
 
     Args:
-        keys: Of the lakes of a table.
+        keys: Keys of the lakes of a table.
         names: Index of a key -> names, from `matching.add_watched`.
     """
     return [Key(key.lake_key, (*key.aliases, *names.get(index, ()))) for index, key in enumerate(keys)]
@@ -83,7 +83,7 @@ def assign_keys(
         tables: Year -> outlines in EPSG:4326 with the column `area_m2`.
         registry: `REGISTRY_COLUMNS` and geometry; may be empty.
         min_area_m2: Smallest lake in a table: of a lake's first outlines, smaller ones beside it are not registered.
-        pixel_m: As in `match_years`.
+        pixel_m: Pixel side of the coarsest year, metres, as in `match_years`.
 
     Returns:
         One key a match, and the registry with new rows and aliases, sorted by key.

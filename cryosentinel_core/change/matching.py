@@ -1,4 +1,4 @@
-"""Which outlines of different years are the same lake: by where they lie, never by their ids.
+"""Matching of outlines of different years to lakes: by where they lie, never by their ids.
 
 Outlines of all years are the nodes of a graph, overlaps its edges, and each connected part of it is one lake with its whole
 history: 1-1, 1-n, n-1 or n-m. Outlines below the smallest area take part, so that a lake of 0.49 ha one year and 0.51 ha the
@@ -27,7 +27,7 @@ from cryosentinel_core.ground.geodesic import measure_geodesic
 from cryosentinel_core.lakes.tables import Status
 
 MIN_OVERLAP_SHARE: Final = 0.05
-"""Of the smaller outline, that two outlines must share to be one lake."""
+"""Share of the smaller outline that two outlines must have in common to be one lake."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Match:
     Attributes:
         members: Year -> rows of that year's table, ascending; years without an outline are absent.
         edges: Overlaps between years as ((year, row), (year, row)), the earlier year first, sorted.
-        place: Where to look even if no year has an outline, EPSG:4326, for a lake that is watched; else None.
+        place: Place of a watched lake, EPSG:4326, looked at even if no year has an outline; None for other lakes.
     """
 
     members: Mapping[int, tuple[int, ...]]
@@ -54,7 +54,7 @@ def match_years(tables: Mapping[int, gpd.GeoDataFrame], *, pixel_m: float = 10.0
 
     Args:
         tables: Year -> outlines in EPSG:4326, candidates included, with the column `area_m2`.
-        pixel_m: Of the coarsest of the years: an overlap below its area does not count.
+        pixel_m: Pixel side of the coarsest year, metres: an overlap below its area does not count.
 
     Returns:
         One match a lake, in order of the earliest year's rows; every row of every table is in exactly one.
@@ -120,7 +120,7 @@ def rows_in_table(
     """(N,) bool: True for outlines that earn their lake a row.
 
     Args:
-        table: Of one year, with the column `area_m2`.
+        table: Outlines of one year, with the column `area_m2`.
         min_area_m2: Smallest lake of a table.
         is_lake: (N,) bool, False for candidates; None if the table has none.
     """

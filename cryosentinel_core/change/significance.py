@@ -1,4 +1,4 @@
-"""Is a change real: tests, false discovery rate and trends, on plain arrays.
+"""Significance of changes: tests, false discovery rate and trends, on plain arrays.
 
 With 500 lakes and 95 % confidence 25 unchanged ones look changed, so beside each lake's own test stands its q-value over the
 table. Sources: Benjamini and Hochberg (1995), J. R. Statist. Soc. B 57, 289-300; Theil (1950) and Sen (1968), J. Am. Statist.
@@ -80,7 +80,7 @@ def estimate_trend(years: ArrayLike, values: ArrayLike, confidence: float) -> Tr
     Args:
         years: (N,) distinct years.
         values: (N,) areas; NaN = not observed, left out.
-        confidence: Of the interval.
+        confidence: Confidence of the interval, 0..1.
     """
     x, y = np.asarray(years, dtype=float), np.asarray(values, dtype=float)
     there = np.isfinite(y)

@@ -35,8 +35,8 @@ def hold_parts(parts: Iterable[Path], task: str, reporter: Reporter, *, wait_s: 
 
     Args:
         parts: Folders or files; none holds nothing.
-        task: As for `hold_part`.
-        reporter: As for `hold_part`.
+        task: Task as for `hold_part`.
+        reporter: Hears it if one is in use.
         wait_s: Seconds to wait for each.
 
     Raises:
@@ -55,7 +55,7 @@ def hold_part(part: Path, task: str, reporter: Reporter, *, wait_s: float = WAIT
 
     Args:
         part: Folder or file that is guarded; it need not be there yet.
-        task: What is done, for those who wait, as `change 2017 2023`; no secrets.
+        task: Task of this process, for those who wait, as `change 2017 2023`; no secrets.
         reporter: Hears it if the part is in use.
         wait_s: Seconds to wait for the one who holds it.
 

@@ -31,7 +31,7 @@ from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.stack.recipe import Recipe
 
 MAX_NAME_BYTES = 120
-"""Of a safe name in UTF-8: half of what file systems allow, so that prefixes and endings fit."""
+"""Longest safe name in bytes of UTF-8: half of what file systems allow, so that prefixes and endings fit."""
 
 TEMPORARY: Final = ".tmp-"
 """Beginning of every temporary name; machine, process and thread follow, then the final name."""
@@ -91,7 +91,7 @@ def writing(final: Path) -> Iterator[Path]:
     """A temporary path beside `final`; renamed to it on success, removed on failure.
 
     Args:
-        final: Where the file shall be; parents are made.
+        final: Path that the file shall have; parents are made.
 
     Raises:
         OutputWrite: If the disk refuses.

@@ -1,4 +1,4 @@
-"""What `predict` left of a year, read again for a comparison: lakes, classes of the ground, true colour."""
+"""Results of a year that `predict` left, read again for a comparison: lakes, classes of the ground, true colour."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TRUE_COLOUR: Final = ("B04", "B03", "B02")
 
 @dataclass(frozen=True, eq=False)
 class TrueColour:
-    """Where a year's true colour comes from.
+    """Source of a year's true colour.
 
     Attributes:
         zones: EPSG of the zones that it covers.
@@ -50,7 +50,7 @@ class YearOfLakes:
     """One year's results on disk.
 
     Attributes:
-        year: Of the imagery.
+        year: Year of the imagery.
         folder: `<aoi>/<year>/<model>`.
         run: Its record, `run.json`.
     """
@@ -73,7 +73,7 @@ class YearOfLakes:
 
     @property
     def digest(self) -> str:
-        """Of all that decided the lakes."""
+        """Digest of all that decided the lakes."""
         return str(self.run["digest"])
 
     @property
@@ -103,7 +103,7 @@ class YearOfLakes:
 
     @property
     def warnings(self) -> list[str]:
-        """What the run warned of."""
+        """Warnings of the run."""
         return [str(text) for text in self.run.get("warnings", [])]
 
     @property

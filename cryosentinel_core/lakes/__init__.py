@@ -1,1 +1,1 @@
-"""From logits to lakes: components, outlines, areas and their uncertainty."""
+"""Lakes: from logits to components, outlines, areas and their uncertainty."""

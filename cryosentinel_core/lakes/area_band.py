@@ -48,12 +48,12 @@ def measure_band(
     """Low and high areas of some lakes.
 
     Args:
-        readers: Of the zone's rasters.
+        readers: Readers of the zone's rasters.
         spread: Grid inside the hull -> (H, W) uint16 stored spreads.
         hull: Grid that holds all processed ground of the zone.
         window: Grid that holds the lakes wholly.
         first: (N,) rows and (N,) columns, lattice addresses of one pixel of each lake.
-        level: In counts of the stored logits.
+        level: Contour level in counts of the stored logits.
         transform: (column, row) of the hull's address -> map metres.
         to_lonlat: Map metres -> longitude and latitude.
 
@@ -115,7 +115,7 @@ def shift_logits(logits: NDArray[np.int16], spread: NDArray[np.uint16]) -> tuple
 def claim_ground(
     water: NDArray[np.integer], n_water: int, allowed: NDArray[np.bool_], reach_px: int
 ) -> NDArray[np.int32]:
-    """Which body of water each allowed pixel belongs to: the nearest in steps through allowed pixels.
+    """Body of water that each allowed pixel belongs to: the nearest in steps through allowed pixels.
 
     Args:
         water: (H, W) labels 1..n_water of 4-connected bodies, 0 elsewhere.

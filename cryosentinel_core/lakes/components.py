@@ -1,19 +1,20 @@
 """Lakes as connected pixels: 4-connected components of `logit > threshold` over a raster of any size.
 
-The raster is read block by block and labels are joined across blocks with union-find, so memory is bounded by one row of
-blocks and the number of components, and the components do not depend on how the raster was cut. Components are 4-connected
+The raster is read block by block and labels are joined across blocks as a graph, so memory is bounded by one row of blocks and
+the number of components, and the components do not depend on how the raster was cut. Components are 4-connected
 because 8-connected shapes make outlines that touch themselves; `outlines` follows the same rule.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.lattice import Grid
@@ -99,11 +100,11 @@ def find_components(
     Args:
         readers: `logits` and `processed` are read, each block once, with one pixel of margin inside the hull.
         hull: Grid that holds all processed ground of the zone.
-        level: In counts of the stored logits, from `level_of_threshold`.
+        level: Contour level in counts of the stored logits, from `level_of_threshold`.
         block_px: Side of a block; never changes the result.
         min_pixels: Smaller components are noise and left out.
     """
-    joined = _UnionFind()
+    joins = _Joins()
     pieces: list[dict[str, NDArray[np.int64]]] = []
     above = np.zeros(hull.width, dtype=np.int64)
     n_labels = 0
@@ -119,18 +120,15 @@ def find_components(
                 width=min(block_px, hull.width - col),
             )
             labels, table = _label_block(readers, hull, inner, level, n_labels, min_pixels)
-            n_new = len(table["n_pixels"])
-            joined.extend(n_new)
-            if n_new:
-                pieces.append(table)
-                n_labels += n_new
+            pieces.append(table)
+            n_labels += len(table["n_pixels"])
             columns = slice(col, col + inner.width)
-            joined.join(above[columns], labels[0])
+            joins.join(above[columns], labels[0])
             if beside is not None:
-                joined.join(beside, labels[:, 0])
+                joins.join(beside, labels[:, 0])
             below[columns], beside = labels[-1], labels[:, -1].copy()
         above = below
-    return _gather(pieces, joined, hull, min_pixels)
+    return _gather(pieces, joins, hull, min_pixels)
 
 
 def read_padded(readers: LakeReaders, hull: Grid, wanted: Grid) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
@@ -217,16 +215,14 @@ def _measure_block(labels: NDArray[np.int64], n_labels: int, inner: Grid, hull: 
     }
 
 
-def _gather(pieces: list[dict[str, NDArray[np.int64]]], joined: _UnionFind, hull: Grid, min_pixels: int) -> Components:
+def _gather(pieces: list[dict[str, NDArray[np.int64]]], joins: _Joins, hull: Grid, min_pixels: int) -> Components:
     """One row a component from one row a block's label."""
-    if pieces:
-        table = {name: np.concatenate([piece[name] for piece in pieces]) for name in _FIELDS}
-    else:
-        table = {name: np.zeros(0, dtype=np.int64) for name in _FIELDS}
-    roots, member = np.unique(joined.roots(), return_inverse=True)
+    table = {name: np.concatenate([piece[name] for piece in pieces]) for name in _FIELDS}
+    member = joins.members(len(table["first"]))
+    lowest = np.unique(member, return_index=True)[1]
     whole: dict[str, NDArray[np.int64]] = {}
     for name in _FIELDS:
-        start = table[name][roots - 1].copy()
+        start = table[name][lowest].copy()
         reduce = _REDUCE[name]
         if reduce is np.add:
             start[:] = 0
@@ -240,41 +236,20 @@ def _gather(pieces: list[dict[str, NDArray[np.int64]]], joined: _UnionFind, hull
     )
 
 
-class _UnionFind:
-    """Labels 1..n and which of them belong together; the root is always the lowest label."""
+class _Joins:
+    """Labels 1..n of all blocks, and which of them stand side by side across a block's border."""
 
     def __init__(self) -> None:
-        self._parent: list[int] = [0]
-
-    def extend(self, n_labels: int) -> None:
-        """Add labels, each on its own."""
-        start = len(self._parent)
-        self._parent.extend(range(start, start + n_labels))
+        self._pairs: list[NDArray[np.int64]] = [np.zeros((0, 2), dtype=np.int64)]
 
     def join(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> None:
         """Join labels that stand side by side in two arrays of equal shape; 0 joins nothing."""
-        for a, b in _unique_pairs(first, second):
-            self._union(a, b)
+        both = (first > 0) & (second > 0)
+        if both.any():
+            self._pairs.append(np.unique(np.stack([first[both], second[both]], axis=1), axis=0))
 
-    def roots(self) -> NDArray[np.int64]:
-        """(n,) root of each label from 1 on."""
-        return np.array([self._find(label) for label in range(1, len(self._parent))], dtype=np.int64)
-
-    def _find(self, label: int) -> int:
-        parent = self._parent
-        while parent[label] != label:
-            parent[label] = parent[parent[label]]
-            label = parent[label]
-        return label
-
-    def _union(self, a: int, b: int) -> None:
-        a, b = self._find(a), self._find(b)
-        if a != b:
-            self._parent[max(a, b)] = min(a, b)
-
-
-def _unique_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Distinct pairs of labels that are both there."""
-    both = (first > 0) & (second > 0)
-    if both.any():
-        yield from np.unique(np.stack([first[both], second[both]], axis=1), axis=0).tolist()
+    def members(self, n_labels: int) -> NDArray[np.int64]:
+        """(n_labels,) number of the component of each label, from 0 in the order of their lowest labels."""
+        first, second = np.concatenate(self._pairs).T - 1
+        graph = coo_array((np.ones(first.size, dtype=np.int8), (first, second)), shape=(n_labels, n_labels))
+        return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

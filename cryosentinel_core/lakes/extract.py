@@ -1,4 +1,4 @@
-"""From logits to a table of lakes: components, outlines, areas and what the stack says about the ground inside them.
+"""Extraction of lakes: from logits to a table with components, outlines, areas and what the stack says about the ground inside them.
 
 The rasters of a zone are read through callables, window by window, so memory is bounded by a block or by the largest lake's
 bounding rectangle. Neighbours: `components` finds, `outlines` draws, `measure` and `uncertainty` weigh.
@@ -48,15 +48,15 @@ def extract_lakes(
     """All components of one zone of at least 10 px, whole, as rows of a lake table.
 
     Args:
-        readers: Of the zone's rasters.
+        readers: Readers of the zone's rasters.
         hull: Grid that holds all processed ground of the zone.
         area: Area of interest, EPSG:4326: a lake is in the table if it intersects it, and is never cut at its edge.
-        origin: What all lakes of the run have in common.
+        origin: Year, area and model that all lakes of the run have in common.
         threshold: Probability from which a pixel is water.
         min_area_m2: Smallest lake in the table; smaller ones stay candidates.
         transform: (column, row) of the hull's address -> map metres, for a raster off the lattice; None for the lattice's
             own.
-        crs: What the map metres of `transform` mean (anything pyproj takes); None for the hull's zone.
+        crs: Reference system of the map metres of `transform` (anything pyproj takes); None for the hull's zone.
         block_px: Side of a block of work; never changes the result.
 
     Returns:
@@ -89,7 +89,7 @@ def merge_zones(frames: Sequence[gpd.GeoDataFrame]) -> tuple[gpd.GeoDataFrame, g
     merged.
 
     Args:
-        frames: What `extract_lakes` returned, one a zone; none gives empty tables.
+        frames: Tables from `extract_lakes`, one a zone; none gives empty tables.
 
     Returns:
         (lakes, candidates): GeoDataFrames with the columns `LAKE_COLUMNS`, `BAND_COLUMNS` if they were given, and geometry,

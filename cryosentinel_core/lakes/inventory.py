@@ -33,7 +33,7 @@ def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Rep
 
     Args:
         frame: Rows of any CRS and any geometry, some of them missing, empty or invalid.
-        inventory: Which file, year and resolution.
+        inventory: File, year and resolution.
         reporter: Hears what was repaired and left out.
 
     Returns:

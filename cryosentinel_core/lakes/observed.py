@@ -1,4 +1,4 @@
-"""What a year saw of a piece of ground: from its `water_<epsg>.tif` and, for what was not seen, from its stack."""
+"""Observation of a piece of ground by a year: read from its `water_<epsg>.tif` and, for what was not seen, from its stack."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class ZoneClasses:
     condition: ReadClasses | None = None
 
 
-def look_at_ground(
+def observe_ground(
     years: Mapping[int, Mapping[int, ZoneClasses]], ground: BaseGeometry, grow_px: int
 ) -> dict[int, GroundSeen]:
-    """What each year saw of a piece of ground, in the zone in which the years together saw most of it (tie: lower zone).
+    """Pixels of a piece of ground as each year saw them, in the zone in which the years together saw most of it (tie: lower zone).
 
     Around the ground, in the pixels that it was grown by, snow or ice in every year that saw the pixel, and in two at least, is
     a glacier's edge or a snow bank and counts as seen; where one year saw it bare, ice of another may hide water and does not

@@ -84,7 +84,7 @@ def trace_outlines(
         labels: (H, W) labels 1..n_labels of whole 4-connected components of `logits > level`, 0 elsewhere (also on components
             that are not asked for). The window's border counts as unobserved.
         n_labels: Highest label; each must occur.
-        level: In counts of the stored logits; no stored logit may equal it.
+        level: Contour level in counts of the stored logits; no stored logit may equal it.
         corner: (row, col) address of the window's upper left pixel. Coordinates are computed in addresses, so they do not
             depend on the window to the last bit.
 
@@ -223,7 +223,7 @@ def _crossings(
     level: float,
     origin: tuple[int, int],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Where the outline crosses each edge.
+    """Crossings of the outline with each edge.
 
     Returns:
         (E,) edges, sorted; (E, 2) crossing (x, y) in pixel coordinates; (E,) logit step across the edge in counts; (E,) True

@@ -84,7 +84,7 @@ SERIES_COLUMNS: Final = ("lake_key", "year", "area_m2", "area_sigma_m2", "observ
 
 
 class Status(StrEnum):
-    """What happened to a lake between two years."""
+    """Word for what happened to a lake between two years."""
 
     GROWN = "grown"
     SHRUNK = "shrunk"
@@ -111,7 +111,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class GroundSeen:
-    """What one year saw of a piece of ground, in pixels.
+    """Pixels of a piece of ground, by what one year saw of them.
 
     Attributes:
         land: Bare, snow-free ground.
@@ -159,11 +159,11 @@ class GroundSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class LakeOrigin:
-    """What all lakes of one run have in common.
+    """Origin that all lakes of one run have in common.
 
     Attributes:
         aoi: Name of the area of interest.
-        year: Of the imagery.
+        year: Year of the imagery.
         model: `water-index`, or name and digest of the weights.
         radar_used: True if radar took part in the segmentation.
         is_network: True for a network, whose outlines are less sure without the radar it was trained with.
@@ -204,9 +204,9 @@ class Inventory:
     """A file of outlines of one year that somebody else drew.
 
     Attributes:
-        year: That the outlines stand for.
-        path: Of the vector file, as given.
-        resolution_m: Of the imagery that the outlines were drawn at.
+        year: Year that the outlines stand for.
+        path: Path of the vector file, as given.
+        resolution_m: Pixel side of the imagery that the outlines were drawn at.
         select: Column value to keep where one file holds several years, as `("year", "2010")`, or None.
     """
 

@@ -1,4 +1,4 @@
-"""How far an area can be trusted: random and systematic parts apart, because the one adds in quadrature and the other
+"""Uncertainty of areas: random and systematic parts apart, because the one adds in quadrature and the other
 cancels.
 
 An outline is displaced, here a little outwards, there a little inwards. With `s` the standard deviation of that
@@ -119,6 +119,6 @@ def inventory_sigma(perimeter_m: ArrayLike, resolution_m: float) -> NDArray[np.f
 
     Args:
         perimeter_m: (N,) geodesic perimeters.
-        resolution_m: Of the imagery that they were drawn at.
+        resolution_m: Pixel side of the imagery that they were drawn at.
     """
     return np.asarray(perimeter_m, dtype=np.float64) * resolution_m / 2.0 * ONE_SIGMA_SHARE

@@ -1,4 +1,4 @@
-"""What is stored beside the logits: probabilities to look at, and the class of each pixel."""
+"""Rasters that are stored beside the logits: probabilities to look at, and the class of each pixel."""
 
 from __future__ import annotations
 

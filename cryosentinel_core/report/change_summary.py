@@ -1,4 +1,4 @@
-"""What a comparison came to, in plain data and in words: read back from the files that it left."""
+"""Summary of a comparison, in plain data and in words: read back from the files that it left."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _NAME_WIDTH: Final = 20
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeSummary:
-    """What a comparison came to.
+    """Summary of a comparison.
 
     Attributes:
-        folder: Where the results lie.
-        years: That were compared.
+        folder: Folder of the results.
+        years: Years that were compared.
         model: Segmenter, or `inventories`.
         n_rows: Rows of the table.
         statuses: Status -> rows, for each pair of years.
         reasons: Reason -> unobserved rows.
         lake_area_m2: Year -> area of all lakes of the table that year, as far as they were seen.
         is_reused: True if everything was there already.
-        warnings: What a reader should know.
+        warnings: Sentences that a reader should know.
         registration: Pair of years -> `dx_m` and `dy_m` (shift of the later year's images to the east and north), `sigma_m`
             (all None = unknown), `n_patches`, and `is_applied`: whether it was taken out of gained and lost ground. Empty
             without imagery.
@@ -93,7 +93,7 @@ class ChangeSummary:
         return "\n".join(lines)
 
 
-def result_of(
+def counts_of_result(
     found: ChangeTables, tables: Mapping[int, gpd.GeoDataFrame], in_table: Mapping[int, NDArray[np.bool_]]
 ) -> dict[str, Any]:
     """Counts for the record and the summary."""

@@ -162,7 +162,7 @@ def frame_map(axes: Any, grid: Grid, *, with_latitudes: bool) -> None:
 
     Args:
         axes: Map in metres of the grid's zone.
-        grid: What it shows.
+        grid: Ground that it shows.
         with_latitudes: False for no ticks at the left.
     """
     to_lonlat, to_zone = transformer(grid.epsg, 4326), transformer(4326, grid.epsg)

@@ -57,7 +57,7 @@ _PAPER, _INK = "#ffffff", "#1c2430"
 _DPI, _WIDTH_IN, _HEIGHT_IN = 150, 16.0, 9.0
 _N_CLOSE: Final = 4
 _MAPS_WIDTH: Final = 0.602
-"""Of the figure, beside the close-ups."""
+"""Share of the figure's width that the maps take beside the close-ups."""
 _TALL_ASPECT: Final = 0.295 * _WIDTH_IN / (0.735 * _HEIGHT_IN)
 _WIDE_TALL: Final = 0.335
 _WIDE_ASPECT: Final = _MAPS_WIDTH * _WIDTH_IN / (_WIDE_TALL * _HEIGHT_IN)
@@ -77,8 +77,8 @@ def draw_change(
     """Draw the first and the last year and save the picture, whole or not at all.
 
     Args:
-        path: Of the PNG.
-        found: The comparison.
+        path: Path of the PNG.
+        found: Tables of the comparison.
         tables: Year -> outlines, EPSG:4326, ascending.
         sources: Year -> true colour; a year without one is drawn on a plain ground.
         min_observed: Share of a lake's ground below which it counts as not seen in a year.
@@ -151,11 +151,11 @@ def _write_foot(figure: Figure, years: tuple[int, int], has_images: bool, has_un
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Content:
-    """What the panels show, all in one zone.
+    """Contents of the panels, all in one zone.
 
     Attributes:
         years: The first and the last.
-        epsg: Of the zone.
+        epsg: Code of the zone.
         rows: Rows of the change table for these years.
         close: Rows that are shown close up, largest change first.
         sources: Year -> true colour.

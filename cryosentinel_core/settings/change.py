@@ -8,22 +8,22 @@ from typing import Any
 from pydantic import Field
 
 from cryosentinel_core.settings.frozen import Frozen
-from cryosentinel_core.units import MIN_AREA_M2
+from cryosentinel_core.units import CONFIDENCE, MIN_AREA_M2, MIN_OBSERVED
 
 
 class ChangeSettings(Frozen):
     """How years are compared.
 
     Attributes:
-        confidence: Of intervals and of the `significant` flag.
+        confidence: Confidence of intervals and of the `significant` flag, 0..1.
         min_observed: Share of a lake's ground that must be seen in a year for its area to count.
         max_day_difference: Days between the dates of two years beyond which a pair is `unobserved` for season.
-        min_area_m2: A row is kept if any year reaches this.
-        watch: A vector file of named lakes that always get a row.
+        min_area_m2: Area that a lake must reach in any year to have a row.
+        watch: Vector file of named lakes that always get a row.
     """
 
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    min_observed: float = Field(default=0.95, gt=0, le=1)
+    confidence: float = Field(default=CONFIDENCE, gt=0.5, lt=1)
+    min_observed: float = Field(default=MIN_OBSERVED, gt=0, le=1)
     max_day_difference: float = Field(default=30.0, gt=0)
     min_area_m2: float = Field(default=MIN_AREA_M2, gt=0)
     watch: Path | None = None

@@ -25,15 +25,13 @@ from cryosentinel_core.simulate.grids import Grid, Ground
 from cryosentinel_core.simulate.lakes import Lake
 from cryosentinel_core.simulate.settings import SimulateSettings
 from cryosentinel_core.simulate.shapes import fraction_of, window_of
+from cryosentinel_core.units import MIN_OBSERVED
 
 CLEAR, NODATA, CLOUD, SHADOW, ICE = range(5)
 """Why a place was not seen on a date; `CLEAR` where it was."""
 
 REASONS: Final = {NODATA: "nodata", CLOUD: "cloud", SHADOW: "shadow", ICE: "ice"}
 """Words of the change table for them."""
-
-MIN_OBSERVED: Final = 0.95
-"""Share of a lake that must have been seen, as in the change table."""
 
 _GEOD: Final = Geod(ellps="WGS84")
 _STAMP: Final = dt.date(2000, 1, 1)

@@ -34,11 +34,11 @@ from cryosentinel_core.io.tables.registry import read_registry, write_registry
 from cryosentinel_core.io.tables.vector import newest_date, write_csv, write_geopackage, write_parquet
 from cryosentinel_core.io.workspace import Workspace, is_current, remove_file, remove_leftovers, write_json
 from cryosentinel_core.io.year_results import TrueColour, YearOfLakes, shared_error_model
-from cryosentinel_core.lakes.observed import look_at_ground
+from cryosentinel_core.lakes.observed import observe_ground
 from cryosentinel_core.lakes.tables import GroundSeen, Inventory
 from cryosentinel_core.lakes.uncertainty import INVENTORY_ERRORS
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.report.change_summary import RECORD, ChangeSummary, read_summary, result_of
+from cryosentinel_core.report.change_summary import RECORD, ChangeSummary, counts_of_result, read_summary
 from cryosentinel_core.report.picture import draw_change
 from cryosentinel_core.reporter import Reporter, WarningKeeper
 from cryosentinel_core.scenes.registration import Registration, registration_constants
@@ -53,15 +53,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Comparison:
-    """All that is compared, read and checked.
+    """Everything that is compared, read and checked.
 
     Attributes:
-        folder: Where the results go.
+        folder: Folder of the results.
         registry: File of the lake keys.
         tables: Year -> outlines.
         in_table: Year -> (N,) bool, True for outlines that earn their lake a row.
         basis: How to compare, and what was seen.
-        provenance: Of the results.
+        provenance: Provenance of the results.
         sources: Year -> true colour, as far as there is any.
         pixel_m: Side of the coarsest year's pixels.
         registrations: Pair of years -> shift of the later year's images.
@@ -91,7 +91,7 @@ def change(
     """Compare the lakes of some years that `predict` has found; kept if nothing changed since.
 
     Args:
-        workspace: Where everything lies.
+        workspace: Workspace of the area.
         area_name: Name of the area of interest.
         years: Ascending and distinct, two or more.
         model_name: Name of the results' folder: `water-index` or the weights' name and digest.
@@ -139,7 +139,7 @@ def change(
         colours = {year: results.true_colour() for year, results in opened.items()}
         basis = ComparisonBasis(
             settings=settings,
-            seen_by=lambda ground, grow_px: look_at_ground(zones, ground, grow_px),
+            observe_ground=lambda ground, grow_px: observe_ground(zones, ground, grow_px),
             model=model,
             shifts=shifts_to_apply(measured, model.registration_m),
         )
@@ -168,7 +168,7 @@ def change_inventories(
 
     Args:
         inventories: Two or more, in ascending order of their years.
-        out_dir: Where the results go.
+        out_dir: Folder of the results.
         settings: How to compare.
         reporter: Hears progress, notes and warnings.
 
@@ -193,7 +193,7 @@ def change_inventories(
         warnings=tuple(heard.warnings),
     )
 
-    def seen_by(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
+    def observe(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
         return dict.fromkeys(years, GroundSeen(land=1))
 
     def compare(provenance: Provenance) -> None:
@@ -202,7 +202,7 @@ def change_inventories(
             registry=out_dir / "registry.gpkg",
             tables=tables,
             in_table={year: rows_in_table(table, settings.min_area_m2) for year, table in tables.items()},
-            basis=ComparisonBasis(settings=settings, seen_by=seen_by, model=INVENTORY_ERRORS),
+            basis=ComparisonBasis(settings=settings, observe_ground=observe, model=INVENTORY_ERRORS),
             provenance=provenance,
             pixel_m=max(inventory.resolution_m for inventory in inventories),
         )
@@ -260,7 +260,7 @@ def _compare_and_write(this: _Comparison, reporter: Reporter) -> None:
             f"{a}-{b}": {**shift.as_dict(), "is_applied": (a, b) in this.basis.shifts}
             for (a, b), shift in this.registrations.items()
         },
-        "result": result_of(found, this.tables, this.in_table),
+        "result": counts_of_result(found, this.tables, this.in_table),
     }
     write_json(this.folder / RECORD, record)
     reporter.progress("compare lakes", 4, 4)

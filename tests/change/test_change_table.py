@@ -37,10 +37,10 @@ def compare(
     keys, _ = assign_keys(matches, tables, empty_registry(), min_area_m2=5_000.0)
     see = seen or (lambda *_: BARE)
 
-    def seen_by(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
+    def observe(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
         return {year: see(year, ground, grow_px) for year in tables}
 
-    basis = ComparisonBasis(settings=ChangeSettings(**changes), seen_by=seen_by)  # type: ignore[arg-type]
+    basis = ComparisonBasis(settings=ChangeSettings(**changes), observe_ground=observe)  # type: ignore[arg-type]
     return compare_years(tables, matches, keys, basis)
 
 

@@ -10,7 +10,7 @@ from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import transformer
-from cryosentinel_core.lakes.observed import ReadClasses, ZoneClasses, look_at_ground, rasterise_ground
+from cryosentinel_core.lakes.observed import ReadClasses, ZoneClasses, observe_ground, rasterise_ground
 from cryosentinel_core.lakes.tables import GroundSeen
 from cryosentinel_core.stack.stack import Condition
 
@@ -31,7 +31,7 @@ def reader(pixels: NDArray[np.uint8], outside: int = 255) -> ReadClasses:
 
 def look(zones: dict[int, ZoneClasses], place: BaseGeometry, grow_px: int) -> GroundSeen:
     """What the only year saw."""
-    return look_at_ground({2023: zones}, place, grow_px)[2023]
+    return observe_ground({2023: zones}, place, grow_px)[2023]
 
 
 def ground(top: int, left: int, bottom: int, right: int, epsg: int = EPSG) -> shapely.Polygon:
@@ -101,7 +101,7 @@ def test_ice_of_every_year_around_a_lake_is_a_glacier_not_a_frozen_lake() -> Non
     always[:, 8:] = once[:, 8:] = 2
     once[4] = 2
     years = {2017: {EPSG: ZoneClasses(reader(once))}, 2023: {EPSG: ZoneClasses(reader(always))}}
-    found = look_at_ground(years, ground(5, 5, 8, 8), 1)
+    found = observe_ground(years, ground(5, 5, 8, 8), 1)
     # A ring of 16 pixels: 5 on lasting ice in the east, of the 4 others in the north all under snow in 2017 alone.
     assert found[2017] == GroundSeen(lake=9, land=12, ice=4)
     assert found[2023] == GroundSeen(lake=9, land=16)
@@ -110,6 +110,6 @@ def test_ice_of_every_year_around_a_lake_is_a_glacier_not_a_frozen_lake() -> Non
 def test_ice_on_the_lake_itself_always_hides_it() -> None:
     frozen = np.full(HULL.shape, 2, dtype=np.uint8)
     years = {year: {EPSG: ZoneClasses(reader(frozen))} for year in (2017, 2023)}
-    found = look_at_ground(years, ground(5, 5, 8, 8), 1)
+    found = observe_ground(years, ground(5, 5, 8, 8), 1)
     assert found[2017].ice == 9
     assert found[2017].observed_share == 16 / 25

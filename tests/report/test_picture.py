@@ -39,7 +39,7 @@ def draw(path: Path, before: list[Box], after: list[Box], seen: GroundSeen | Non
     keys, _ = assign_keys(matches, tables, empty_registry(), min_area_m2=5_000.0)
     basis = ComparisonBasis(
         settings=ChangeSettings(),
-        seen_by=lambda *_: {2017: GroundSeen(land=1), 2023: seen or GroundSeen(land=1)},
+        observe_ground=lambda *_: {2017: GroundSeen(land=1), 2023: seen or GroundSeen(land=1)},
     )
     found: ChangeTables = compare_years(tables, matches, keys, basis)
     grey: Callable[[int, Grid], NDArray[np.float32]] = lambda epsg, grid: np.full(  # noqa: E731

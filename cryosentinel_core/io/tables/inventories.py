@@ -24,7 +24,7 @@ def read_inventory(inventory: Inventory, reporter: Reporter) -> gpd.GeoDataFrame
     """The outlines of an inventory as a lake table; of a file with several layers the first.
 
     Args:
-        inventory: Which file, year and resolution.
+        inventory: File, year and resolution.
         reporter: Hears what was repaired and left out.
 
     Returns:

@@ -26,7 +26,7 @@ from cryosentinel_core.io.workspace import writing
 from cryosentinel_core.provenance import Provenance
 
 METADATA_KEY = "cryosentinel"
-"""Under this key the provenance lies in GeoPackage and Parquet metadata."""
+"""Key of the provenance in GeoPackage and Parquet metadata."""
 
 LAKES_LAYER, CANDIDATES_LAYER = "lakes", "candidates"
 _CLOCK = "OGR_CURRENT_DATE"
@@ -47,7 +47,7 @@ def write_geopackage(
     """A GeoPackage with some layers, in their order, whole or not at all.
 
     Args:
-        path: Of the file; one that is there is replaced.
+        path: Path of the file; one that is there is replaced.
         layers: Name -> rows with a CRS; a layer may be empty.
         provenance: Written as metadata of the file and of every layer.
         stamp: Date to stamp in place of the clock; None for the newest ISO date in the tables.
@@ -142,10 +142,10 @@ def write_lakes(
     """`lakes.gpkg` (layers `lakes` and `candidates`) and `lakes.parquet` in a folder.
 
     Args:
-        folder: Of the model's results for one year.
+        folder: Folder of the model's results for one year.
         lakes: Rows of the table, EPSG:4326, from `lakes.merge_zones`.
         candidates: Rows for matching alone.
-        provenance: Of the lakes.
+        provenance: Provenance of the lakes.
         stamp: Date to stamp in place of the clock; None for the newest date in the tables.
 
     Returns:
