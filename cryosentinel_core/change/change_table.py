@@ -7,7 +7,7 @@ outline. Pure arithmetic on tables; what was seen comes as counts from `io`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -15,11 +15,11 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.change.change_frames import add_gained_and_lost, as_change_frame, as_piece_frame
 from cryosentinel_core.change.comparability import pairs_of_years
+from cryosentinel_core.change.lake_history import GroundObserver, LakeColumns, LakeInYear, history_of_lake
 from cryosentinel_core.change.lake_keys import Key
 from cryosentinel_core.change.matching import Match, relation_of
 from cryosentinel_core.change.significance import estimate_trend, normal_quantile, p_values
@@ -32,9 +32,6 @@ from cryosentinel_core.units import PIXEL_M
 
 PIXEL_AREA_M2: Final = float(PIXEL_M**2)
 """Area of a lattice pixel."""
-
-GroundObserver = Callable[[BaseGeometry, int], Mapping[int, GroundSeen]]
-"""(ground in EPSG:4326, pixels to grow it by) -> what each year saw of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,39 +69,6 @@ class ChangeTables:
     series: pd.DataFrame
 
 
-@dataclass(frozen=True, kw_only=True)
-class LakeInYear:
-    """A lake's outlines of one year together, and what that year saw of its ground.
-
-    Attributes:
-        year: The year.
-        n_outlines: How many outlines; 0 = none was drawn.
-        area_m2: Total; 0 if none.
-        random_m2: Random sigma of it.
-        systematic_m2: Systematic sigma of it.
-        perimeter_m: Total.
-        ids: Ids of the outlines, sorted.
-        touches_edge: True if one touches ground that was not processed.
-        elevation_m: Elevation of the largest outline, NaN if unknown.
-        day_of_year: Day of the largest outline's median date, NaN if unknown.
-        outline: All outlines as one geometry, EPSG:4326; empty if none.
-        seen: Pixels of the ground of all years, as this year saw them.
-    """
-
-    year: int
-    n_outlines: int
-    area_m2: float
-    random_m2: float
-    systematic_m2: float
-    perimeter_m: float
-    ids: tuple[str, ...]
-    touches_edge: bool
-    elevation_m: float
-    day_of_year: float
-    outline: BaseGeometry
-    seen: GroundSeen
-
-
 def compare_years(
     tables: Mapping[int, gpd.GeoDataFrame], matches: Sequence[Match], keys: Sequence[Key], basis: ComparisonBasis
 ) -> ChangeTables:
@@ -121,13 +85,13 @@ def compare_years(
     """
     years = tuple(tables)
     pairs = pairs_of_years(years)
-    columns = {year: _Columns.of(table) for year, table in tables.items()}
+    columns = {year: LakeColumns.of(table) for year, table in tables.items()}
     order = sorted(range(len(matches)), key=lambda index: keys[index].lake_key)
     rows: list[dict[str, Any]] = []
     series: list[dict[str, Any]] = []
     pieces: dict[str, list[dict[str, Any]]] = {"gained": [], "lost": []}
     for index in order:
-        ground, history = _history(matches[index], columns, basis)
+        ground, history = history_of_lake(matches[index], columns, basis.observe_ground)
         trend = _series_rows(keys[index], history, basis.settings, series) if len(years) > 2 else {}
         for pair in pairs:
             relation = relation_of(matches[index], tables, *pair, basis.settings.min_area_m2)
@@ -150,36 +114,6 @@ def compare_years(
     )
 
 
-def _history(
-    match: Match, tables: Mapping[int, _Columns], basis: ComparisonBasis
-) -> tuple[BaseGeometry, dict[int, LakeInYear]]:
-    """The ground of a lake, and the lake in every year that is compared."""
-    outlines = {year: _as_one(table.geometry[list(match.rows(year))]) for year, table in tables.items()}
-    ground = _as_one(np.array(list(outlines.values()), dtype=object))
-    if ground.is_empty and match.place is not None:
-        ground = match.place
-    seen = basis.observe_ground(ground, 1)
-    history = {}
-    for year, table in tables.items():
-        rows = sorted(match.rows(year), key=lambda row: (-table.area_m2[row], table.lake_id[row]))
-        day = table.day_of_year[rows[0]] if rows else np.nan
-        history[year] = LakeInYear(
-            year=year,
-            n_outlines=len(rows),
-            area_m2=float(table.area_m2[rows].sum()),
-            random_m2=float(np.sqrt((table.random_m2[rows] ** 2).sum())),
-            systematic_m2=float(table.systematic_m2[rows].sum()),
-            perimeter_m=float(table.perimeter_m[rows].sum()),
-            ids=tuple(sorted(table.lake_id[row] for row in rows)),
-            touches_edge=bool(table.touches_edge[rows].any()),
-            elevation_m=float(table.elevation_m[rows[0]]) if rows else np.nan,
-            day_of_year=float(day if np.isfinite(day) else table.typical_day),
-            outline=outlines[year],
-            seen=seen[year],
-        )
-    return ground, history
-
-
 def _pair_row(
     key: Key,
     first: LakeInYear,
@@ -189,10 +123,37 @@ def _pair_row(
     basis: ComparisonBasis,
 ) -> dict[str, Any]:
     """One row of the table without its q-value."""
-    settings = basis.settings
     spots = _look_where_absent(first, second, basis.observe_ground)
-    reason = _reason(first, second, spots, settings)
-    first, second = (_with_remnant(lake, spots.get(lake.year), settings) for lake in (first, second))
+    reason = _reason(first, second, spots, basis.settings)
+    first, second = (_with_remnant(lake, spots.get(lake.year), basis.settings) for lake in (first, second))
+    both = shapely.union_all([first.outline, second.outline])
+    shown = ground if both.is_empty else both
+    point = shapely.point_on_surface(shown)
+    return {
+        "lake_key": key.lake_key,
+        "aliases": ";".join(key.aliases),
+        "pair": f"{first.year}-{second.year}",
+        "reason": str(reason),
+        "year_from": first.year,
+        "year_to": second.year,
+        "observed_from": first.seen.observed_share,
+        "observed_to": second.seen.observed_share,
+        "day_of_year_difference": second.day_of_year - first.day_of_year,
+        "lake_ids_from": ";".join(first.ids),
+        "lake_ids_to": ";".join(second.ids),
+        "touches_edge": first.touches_edge or second.touches_edge,
+        "elevation_m": first.elevation_m if first.area_m2 >= second.area_m2 else second.elevation_m,
+        "lon": float(point.x),
+        "lat": float(point.y),
+        "geometry": shown,
+        **_judge_pair(first, second, relation, reason, basis),
+    }
+
+
+def _judge_pair(
+    first: LakeInYear, second: LakeInYear, relation: Status, reason: Reason, basis: ComparisonBasis
+) -> dict[str, Any]:
+    """Columns that say how the area changed and how sure that is; `p` is the test's p-value, NaN where none was made."""
     sigma = float(
         change_sigma(
             first.random_m2,
@@ -204,44 +165,25 @@ def _pair_row(
             model=basis.model,
         )
     )
+    confidence = basis.settings.confidence
     comparable = reason is Reason.NONE
     has_change = comparable or (reason is Reason.SEASON and first.n_outlines > 0 and second.n_outlines > 0)
     change = second.area_m2 - first.area_m2 if has_change else np.nan
     p = float(p_values(change, sigma)) if comparable else np.nan
-    significant = p < 1.0 - settings.confidence if comparable else None
+    significant = p < 1.0 - confidence if comparable else None
     status = _status(first, second, relation, significant, change) if comparable else Status.UNOBSERVED
-    both = shapely.union_all([first.outline, second.outline])
-    shown = ground if both.is_empty else both
-    point = shapely.point_on_surface(shown)
-    empty = {lake.year: not comparable and not lake.n_outlines for lake in (first, second)}
     return {
-        "lake_key": key.lake_key,
-        "aliases": ";".join(key.aliases),
-        "pair": f"{first.year}-{second.year}",
         "status": str(status),
-        "reason": str(reason),
-        "year_from": first.year,
-        "year_to": second.year,
-        "area_from_m2": np.nan if empty[first.year] else first.area_m2,
-        "area_to_m2": np.nan if empty[second.year] else second.area_m2,
+        "area_from_m2": first.area_m2 if comparable or first.n_outlines else np.nan,
+        "area_to_m2": second.area_m2 if comparable or second.n_outlines else np.nan,
         "change_m2": change,
         "change_percent": 100.0 * change / first.area_m2 if first.area_m2 > 0 else np.nan,
         "change_sigma_m2": sigma if has_change else np.nan,
-        "minimum_detectable_change_m2": normal_quantile(settings.confidence) * sigma if has_change else np.nan,
+        "minimum_detectable_change_m2": normal_quantile(confidence) * sigma if has_change else np.nan,
         "significant": significant,
         "q_value": np.nan,
         "rate_m2_per_year": change / (second.year - first.year),
-        "observed_from": first.seen.observed_share,
-        "observed_to": second.seen.observed_share,
-        "day_of_year_difference": second.day_of_year - first.day_of_year,
-        "lake_ids_from": ";".join(first.ids),
-        "lake_ids_to": ";".join(second.ids),
-        "touches_edge": first.touches_edge or second.touches_edge,
-        "elevation_m": first.elevation_m if first.area_m2 >= second.area_m2 else second.elevation_m,
-        "lon": float(point.x),
-        "lat": float(point.y),
         "p": p,
-        "geometry": shown,
     }
 
 
@@ -313,43 +255,3 @@ def _series_rows(
         )
     trend = estimate_trend(tuple(history), values, settings.confidence)
     return dict(zip(TREND_COLUMNS, (trend.slope, trend.low, trend.high), strict=True))
-
-
-def _as_one(outlines: NDArray[np.object_]) -> BaseGeometry:
-    """Some outlines as one geometry."""
-    return outlines[0] if len(outlines) == 1 else shapely.union_all(outlines)
-
-
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """A lake table's columns as arrays, for quick reading row by row."""
-
-    geometry: NDArray[np.object_]
-    lake_id: list[str]
-    area_m2: NDArray[np.float64]
-    random_m2: NDArray[np.float64]
-    systematic_m2: NDArray[np.float64]
-    perimeter_m: NDArray[np.float64]
-    elevation_m: NDArray[np.float64]
-    day_of_year: NDArray[np.float64]
-    touches_edge: NDArray[np.bool_]
-    typical_day: float
-
-    @classmethod
-    def of(cls, table: gpd.GeoDataFrame) -> _Columns:
-        """The arrays of a table; a lake without an outline is taken to be dated as the median of its year's outlines."""
-        days = pd.to_datetime(table["median_date"].astype(object), errors="coerce", format="%Y-%m-%d").dt.day_of_year
-        day = days.to_numpy(dtype=float)
-        known = day[np.isfinite(day)]
-        return cls(
-            geometry=table.geometry.to_numpy(),
-            lake_id=table["lake_id"].astype(str).tolist(),
-            area_m2=table["area_m2"].to_numpy(dtype=float),
-            random_m2=table["area_sigma_random_m2"].to_numpy(dtype=float),
-            systematic_m2=table["area_sigma_systematic_m2"].to_numpy(dtype=float),
-            perimeter_m=table["perimeter_m"].to_numpy(dtype=float),
-            elevation_m=table["elevation_m"].to_numpy(dtype=float),
-            day_of_year=day,
-            touches_edge=table["touches_edge"].to_numpy(dtype=bool),
-            typical_day=float(np.median(known)) if known.size else np.nan,
-        )
