@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from cryosentinel_cli.environment import environment_notes
+from cryosentinel_core.reporter import without_control_characters
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task, TaskID
@@ -143,9 +144,11 @@ class Console:
         if self.as_json:
             click.echo(json.dumps(data, indent=1, sort_keys=True, default=str, allow_nan=False))
         elif not self.quiet:
-            click.echo(text if os.environ.get("NO_COLOR") else colour_statuses(text))
+            plain = without_control_characters(text)
+            click.echo(plain if os.environ.get("NO_COLOR") else colour_statuses(plain))
 
     def _line(self, message: str) -> None:
+        message = without_control_characters(message)
         if self._bars is not None:
             self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -16,6 +16,7 @@ from cryosentinel_cli.environment import mend_for_command
 from cryosentinel_cli.groups import CommonFirst
 from cryosentinel_core import __version__
 from cryosentinel_core.errors import CryosentinelError
+from cryosentinel_core.reporter import without_control_characters
 
 EXIT_KNOWN_FAILURE = 1
 EXIT_PARTIAL = 3
@@ -72,9 +73,9 @@ def run() -> None:
         error.show()
         sys.exit(error.exit_code)
     except CryosentinelError as error:
-        click.echo(f"error: {error.message}", err=True)
+        click.echo(f"error: {without_control_characters(error.message)}", err=True)
         if error.hint:
-            click.echo(f"try: {error.hint}", err=True)
+            click.echo(f"try: {without_control_characters(error.hint)}", err=True)
         sys.exit(EXIT_KNOWN_FAILURE)
     except BrokenPipeError:
         # The reader of our output went away (as `| head` does): not a failure, and nothing can be said any more.

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from cryosentinel_core import __version__
+
+ALGORITHM_VERSIONS: Final[Mapping[str, int]] = {
+    "stack tile": 1,
+    "logits of a tile": 1,
+    "lakes": 1,
+    "chip": 1,
+    "lakes of chips": 1,
+    "change": 1,
+    "change of inventories": 1,
+}
+"""Kind of result -> version of the code that makes it: raised whenever that code changes what comes out, so that such results are made
+again. A release that changes none of them makes nothing again."""
 
 
 def digest_of(data: Any) -> str:
@@ -21,11 +34,11 @@ class Provenance:
     """The chain behind one result.
 
     Attributes:
-        kind: What the result is, as `stack tile` or `lakes`.
+        kind: What the result is: a key of `ALGORITHM_VERSIONS`, or any other word for what is never kept by its digest.
         settings: Plain data of every setting that changes the result.
         inputs: What went in: item ids and hrefs, weights' SHA-256, digests of parent results.
         warnings: What a reader should know.
-        version: Of this software.
+        version: Of this software; recorded, but no part of the digest.
     """
 
     kind: str
@@ -36,8 +49,15 @@ class Provenance:
 
     @property
     def digest(self) -> str:
-        """Equal for equal settings, inputs and version; a result with another digest is done again."""
-        return digest_of({"kind": self.kind, "settings": self.settings, "inputs": self.inputs, "version": self.version})
+        """Equal for equal settings, inputs and version of the algorithm; a result with another digest is done again."""
+        return digest_of(
+            {"kind": self.kind, "settings": self.settings, "inputs": self.inputs, "algorithm": self.algorithm}
+        )
+
+    @property
+    def algorithm(self) -> int:
+        """Version of the code that makes this kind of result."""
+        return ALGORITHM_VERSIONS.get(self.kind, 1)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a JSON file beside the result."""
@@ -45,6 +65,7 @@ class Provenance:
             "kind": self.kind,
             "software": "cryosentinel",
             "version": self.version,
+            "algorithm": self.algorithm,
             "digest": self.digest,
             "settings": self.settings,
             "inputs": self.inputs,

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Protocol
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number and its noun: `1 lake`, `2 lakes`; the plural takes an s unless it is given."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def without_control_characters(text: str) -> str:
+    """A text for a terminal: control characters and those that turn the direction of writing stand as `\\x1b`; line ends stay.
+
+    What catalogues, files and people call things goes into messages; a name must not move the cursor or hide a line.
+    """
+    return "".join(
+        one
+        if one in "\n\t\u200c\u200d" or unicodedata.category(one) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+        else ascii(one)[1:-1]
+        for one in text
+    )
 
 
 class Reporter(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +27,7 @@ class Loopback:
         answers: Path -> JSON to answer with.
         asked: How often each path was asked for.
         searches: Bodies of the searches that began (not of further pages).
+        search_with: Answers a search's page in place of the items: body -> JSON, or text that is sent as it is.
     """
 
     files: Path
@@ -37,6 +38,7 @@ class Loopback:
     answers: dict[str, Any] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     searches: list[dict[str, Any]] = field(default_factory=list)
+    search_with: Callable[[dict[str, Any]], Any] | None = None
 
 
 @contextmanager
@@ -67,12 +69,13 @@ def loopback(files: Path) -> Iterator[Loopback]:
                 fault = next((left.pop(0) for end, left in state.faults.items() if path.endswith(end) and left), None)
             if isinstance(fault, int):
                 return self.send(fault, b"{}")
+            cut = fault == "truncated"
             if path == "/api":
-                return self.send_json(landing_page(state.address))
+                return self.send_json(landing_page(state.address), cut)
             if path == "/api/search" and body is not None:
-                return self.send_json(self.search(body))
+                return self.send_json(state.search_with(body) if state.search_with else self.search(body), cut)
             if path in state.answers:
-                return self.send_json(state.answers[path])
+                return self.send_json(state.answers[path], cut)
             file = state.files / path.removeprefix("/files/")
             if not path.startswith("/files/") or not file.is_file():
                 return self.send(404, b"gone")
@@ -95,13 +98,14 @@ def loopback(files: Path) -> Iterator[Loopback]:
                 )  # fmt: skip
             return {"type": "FeatureCollection", "features": found[start : start + size], "links": links}
 
-        def send_json(self, data: Any) -> None:
-            self.send(200, json.dumps(data).encode(), "application/json")
+        def send_json(self, data: Any, cut: bool = False) -> None:
+            text = data if isinstance(data, str) else json.dumps(data)
+            self.send(200, text.encode(), "application/json", cut=cut)
 
         def send_file(self, data: bytes, *, is_truncated: bool) -> None:
             wanted = self.headers.get("Range")
             if not wanted:
-                return self.send(200, data)
+                return self.send(200, data, cut=is_truncated)
             first, _, last = wanted.removeprefix("bytes=").partition("-")
             start, stop = int(first), min(int(last or len(data)), len(data) - 1) + 1
             if start >= len(data):

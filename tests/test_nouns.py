@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from cryosentinel_core import provenance
 from cryosentinel_core.errors import BandError, CatalogError, ConfigError
 from cryosentinel_core.ground.season import Season, date_of_days, days_of_date
-from cryosentinel_core.provenance import Provenance, digest_of
+from cryosentinel_core.provenance import ALGORITHM_VERSIONS, Provenance, digest_of
+from cryosentinel_core.reporter import without_control_characters
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.stack.bands import S2_NAMES, index_of_band
@@ -73,6 +75,22 @@ def test_digests_know_order_from_content() -> None:
     assert one.digest != Provenance(kind="x", settings={"t": 0.6}, inputs={"i": "1"}).digest
     assert one.as_tags()["CRYOSENTINEL_DIGEST"] == one.digest
     assert one.as_dict()["warnings"] == ["w"]
+
+
+def test_a_release_makes_nothing_again_but_another_algorithm_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, others = "lakes", [name for name in ALGORITHM_VERSIONS if name != "lakes"]
+    before = {name: Provenance(kind=name, version="0.1.0").digest for name in ALGORITHM_VERSIONS}
+    assert before[kind] == Provenance(kind=kind, version="9.0.0").digest
+    assert Provenance(kind=kind, version="9.0.0").as_dict()["version"] == "9.0.0"
+    monkeypatch.setattr(provenance, "ALGORITHM_VERSIONS", {**ALGORITHM_VERSIONS, kind: 99})
+    assert Provenance(kind=kind).digest != before[kind]
+    assert all(Provenance(kind=name).digest == before[name] for name in others)
+
+
+def test_names_on_a_terminal_hold_no_control_characters() -> None:
+    assert without_control_characters("a\x1b[2Jb\x9b\r\u202ec\nd\te") == "a\\x1b[2Jb\\x9b\\r\\u202ec\nd\te"
+    plain = "Озеро Иле-Алатау, 12.3 km² · ±0.3 — «ок» 湖"
+    assert without_control_characters(plain) == plain
 
 
 def test_settings_check_themselves() -> None:

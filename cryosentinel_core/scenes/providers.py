@@ -150,7 +150,9 @@ def product_of(item: Mapping[str, Any], role: Role) -> Product | None:
         item: A STAC item as JSON.
         role: What it shall be used for.
     """
-    assets = item.get("assets") or {}
+    assets = item.get("assets")
+    if not isinstance(assets, Mapping):
+        return None
     best: tuple[int, Product] | None = None
     for product in all_products(role):
         if item.get("collection") == product.collection:

@@ -9,17 +9,14 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
-import numpy as np
 import shapely
-from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.lattice import Tile
-from cryosentinel_core.ground.projection import project_geometry
 from cryosentinel_core.ground.season import OCTOBER, Season
+from cryosentinel_core.scenes.footprints import outline_of_tile, share_of_tile
 from cryosentinel_core.scenes.scene import Scene
 
 RADAR_DAYS: Final = 7
@@ -48,6 +45,24 @@ class SelectionRules:
     is_frozen_list: bool = False
 
 
+RejectionKind = Literal["season", "cloud", "no cloud cover", "cover", "duplicate", "orbit", "unusable", "unknown"]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Why a scene that was considered is not in.
+
+    Attributes:
+        kind: Which rule it failed.
+        reason: In words.
+        number: What was seen, in the rule's unit (cloud cover in per cent, share of the tile 0..1); None where there is none.
+    """
+
+    kind: RejectionKind
+    reason: str
+    number: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """The scenes of one role for one tile.
@@ -59,32 +74,8 @@ class Choice:
     """
 
     scenes: tuple[Scene, ...] = ()
-    rejected: Mapping[str, str] = field(default_factory=dict)
+    rejected: Mapping[str, Rejection] = field(default_factory=dict)
     note: str = ""
-
-
-@lru_cache(maxsize=512)
-def outline_of_tile(tile: Tile) -> BaseGeometry:
-    """A tile's outline in EPSG:4326, its edges densified to 2.2 km."""
-    dense = shapely.segmentize(shapely.box(*tile.grid.bounds), 2_240.0)
-    return _cut_at_antimeridian(project_geometry(dense, tile.epsg, 4326))
-
-
-def _cut_at_antimeridian(outline: BaseGeometry) -> BaseGeometry:
-    """An outline whose longitudes jump from 180 to -180, as one part on each side."""
-    west, _, east, _ = outline.bounds
-    if east - west <= 180.0:
-        return outline
-    whole = shapely.transform(outline, lambda xy: np.where((xy < 0) & [True, False], xy + 360.0, xy))
-    left = shapely.intersection(whole, shapely.box(0, -90, 180, 90))
-    right = translate(shapely.intersection(whole, shapely.box(180, -90, 540, 90)), xoff=-360.0)
-    return shapely.union_all([left, right])
-
-
-def share_of_tile(footprint: BaseGeometry, tile: Tile) -> float:
-    """Share 0..1 of a tile that a footprint (EPSG:4326) covers."""
-    outline = outline_of_tile(tile)
-    return float(shapely.intersection(outline, footprint).area / outline.area)
 
 
 def fusing_order(scene: Scene, tile: Tile) -> tuple[int, int, bool, str, str]:
@@ -113,37 +104,52 @@ def select_optical(tile: Tile, scenes: Sequence[Scene], year: int, rules: Select
         year: Calendar year.
         rules: What may go in.
     """
-    of_year = [scene for scene in scenes if scene.moment.year == year]
-    near = [scene for scene in of_year if share_of_tile(scene.footprint, tile) >= MIN_TILE_SHARE]
+    near, slivers = _covering(tile, [scene for scene in scenes if scene.moment.year == year])
     if rules.is_frozen_list:
-        return Choice(scenes=_without_duplicates(tile, near, {}), note="as listed")
+        return Choice(scenes=_without_duplicates(tile, near, {}), rejected=slivers, note="as listed")
     season = str(rules.season)
     chosen, rejected = _in_season(near, year, rules.season, rules)
     if not chosen and rules.october_fallback:
         chosen, again = _in_season(near, year, OCTOBER, rules)
         if chosen:
             season, rejected = str(OCTOBER), {key: why for key, why in again.items() if key in rejected} | again
-    return Choice(scenes=_without_duplicates(tile, chosen, rejected), rejected=rejected, note=season)
+    return Choice(scenes=_without_duplicates(tile, chosen, rejected), rejected=slivers | rejected, note=season)
+
+
+def _covering(tile: Tile, scenes: Sequence[Scene]) -> tuple[list[Scene], dict[str, Rejection]]:
+    """Scenes that cover enough of a tile to be taken for it; those that only graze it are rejected."""
+    near, rejected = [], {}
+    for scene in scenes:
+        share = share_of_tile(scene.footprint, tile)
+        if share >= MIN_TILE_SHARE:
+            near.append(scene)
+        elif share > 0:
+            rejected[scene.key] = Rejection(
+                "cover", f"covers {share:.2%} of tile {tile.name}, wanted at least {MIN_TILE_SHARE:.1%}", share
+            )
+    return near, rejected
 
 
 def _in_season(
     scenes: Sequence[Scene], year: int, season: Season, rules: SelectionRules
-) -> tuple[list[Scene], dict[str, str]]:
+) -> tuple[list[Scene], dict[str, Rejection]]:
     chosen: list[Scene] = []
-    rejected: dict[str, str] = {}
+    rejected: dict[str, Rejection] = {}
     for scene in scenes:
         if not season.contains(scene.moment, year):
-            rejected[scene.key] = f"outside the season {season}"
+            rejected[scene.key] = Rejection("season", f"outside the season {season}")
         elif scene.cloud_percent is None:
-            rejected[scene.key] = "no cloud cover given"
+            rejected[scene.key] = Rejection("no cloud cover", "no cloud cover given")
         elif scene.cloud_percent > rules.max_cloud:
-            rejected[scene.key] = f"cloud cover {scene.cloud_percent:.1f} % over {rules.max_cloud:g} %"
+            rejected[scene.key] = Rejection(
+                "cloud", f"cloud cover {scene.cloud_percent:.1f} % over {rules.max_cloud:g} %", scene.cloud_percent
+            )
         else:
             chosen.append(scene)
     return chosen, rejected
 
 
-def _without_duplicates(tile: Tile, scenes: Sequence[Scene], rejected: dict[str, str]) -> tuple[Scene, ...]:
+def _without_duplicates(tile: Tile, scenes: Sequence[Scene], rejected: dict[str, Rejection]) -> tuple[Scene, ...]:
     """Items whose part of the tile no earlier item of their overpass covers; the others join the rejected."""
     outline = outline_of_tile(tile)
     kept: list[Scene] = []
@@ -152,7 +158,9 @@ def _without_duplicates(tile: Tile, scenes: Sequence[Scene], rejected: dict[str,
         for scene in overpass:
             part = shapely.intersection(scene.footprint, outline)
             if covered is not None and shapely.intersection(part, covered).area >= _COVERED * part.area:
-                rejected[scene.key] = f"the same ground of the same overpass is in {kept[-1].id}"
+                rejected[scene.key] = Rejection(
+                    "duplicate", f"the same ground of the same overpass is in {kept[-1].id}"
+                )
                 continue
             kept.append(scene)
             covered = part if covered is None else shapely.union_all([covered, part])
@@ -205,19 +213,55 @@ def select_radar(tile: Tile, scenes: Sequence[Scene], orbit: str | None) -> Choi
         scenes: Limited to the days wanted.
         orbit: Of `choose_orbit`; None if there is none.
     """
-    near = [one for one in scenes if share_of_tile(one.footprint, tile) >= MIN_TILE_SHARE]
-    rejected = {one.key: f"orbit {one.orbit_name}, chosen is {orbit}" for one in near if one.orbit_name != orbit}
+    near, rejected = _covering(tile, scenes)
+    for one in near:
+        if one.orbit_name != orbit:
+            rejected[one.key] = Rejection("orbit", f"orbit {one.orbit_name}, chosen is {orbit}")
     chosen = [one for one in near if one.orbit_name == orbit]
     return Choice(scenes=_without_duplicates(tile, chosen, rejected), rejected=rejected, note=orbit or "")
 
 
 def select_terrain(tile: Tile, scenes: Sequence[Scene], reach_m: float) -> Choice:
     """DEM tiles within a reach of a tile, in order of name; one for each footprint."""
-    minx, miny, maxx, maxy = tile.grid.bounds
-    wide = shapely.segmentize(shapely.box(minx - reach_m, miny - reach_m, maxx + reach_m, maxy + reach_m), 2_240.0)
-    outline = _cut_at_antimeridian(project_geometry(wide, tile.epsg, 4326))
+    outline = outline_of_tile(tile, reach_m)
     near = sorted((one for one in scenes if shapely.intersects(one.footprint, outline)), key=lambda one: one.key)
     kept: dict[str, Scene] = {}
     for scene in near:
         kept.setdefault(scene.id, scene)
     return Choice(scenes=tuple(kept.values()))
+
+
+def misses_in_words(rejected: Mapping[str, Rejection], season: str) -> list[str]:
+    """The closest misses of a year without any scene, each with what to try.
+
+    Args:
+        rejected: Scenes that were considered.
+        season: As it was asked for.
+    """
+    by_kind: dict[str, dict[str, Rejection]] = {}
+    for key, why in sorted(rejected.items()):
+        by_kind.setdefault(why.kind, {})[key] = why
+    hints = []
+    cloudy = [why.number for why in by_kind.get("cloud", {}).values() if why.number is not None]
+    if cloudy:
+        hints.append(
+            f"{len(cloudy)} scenes were over the cloud limit, the clearest with {min(cloudy):.1f} %: raise --max-cloud"
+        )
+    if "season" in by_kind:
+        hints.append(f"{len(by_kind['season'])} scenes lie outside the season {season}: widen --season")
+    for kind, words in (
+        ("no cloud cover", "scenes say no cloud cover"),
+        ("cover", "scenes only graze the area"),
+        ("unusable", "items cannot be used"),
+    ):
+        if kind in by_kind:
+            hints.append(f"{len(by_kind[kind])} {words}, as {examples_in_words(by_kind[kind])}")
+    return hints
+
+
+def examples_in_words(rejected: Mapping[str, Rejection], n: int = 3) -> str:
+    """One item for each of the first few different reasons."""
+    by_reason: dict[str, str] = {}
+    for key, why in sorted(rejected.items()):
+        by_reason.setdefault(why.reason, key)
+    return "; ".join(f"{key}: {reason}" for reason, key in list(by_reason.items())[:n])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from cryosentinel_core.io.tables.area_files import refuse_other_ground
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, write_json
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scenes.scene import Role
+from cryosentinel_core.scenes.selection import Rejection
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.stack.recipe import Recipe
-from cryosentinel_core.workflows.planning import lattice_tiles, plan_years
+from cryosentinel_core.workflows.planning import lattice_tiles, plan_years, roles_of
 from cryosentinel_core.workflows.stacking import StackJob, make_stack_tile
 
 _FILES = ("s2.tif", "dem.tif", "clear.tif", "class.tif", "dates.tif")
@@ -45,19 +46,28 @@ class YearSummary:
         year: Calendar year.
         chosen: Role -> keys of the scenes that go in.
         rejected: Key -> why a scene that was considered is not in.
+        unanswered: Role that no catalogue could be asked for -> why; the next run asks again.
         gaps: Tiles (`<epsg>/<name>`) without any optical scene.
         done: Tiles made now.
         reused: Tiles that were there already.
         partial: Tile -> planned scenes that could not be read, with the reason.
+        warnings: What the reader of this year's results should know; it depends on the year's own stack alone.
     """
 
     year: int
     chosen: dict[Role, tuple[str, ...]]
-    rejected: dict[str, str]
+    rejected: Mapping[str, Rejection]
+    unanswered: Mapping[Role, str] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     reused: tuple[str, ...] = ()
     partial: dict[str, dict[str, str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_partial(self) -> bool:
+        """True if a planned scene or a role is missing, or a tile has no optical scene."""
+        return bool(self.partial or self.gaps or self.unanswered)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +79,7 @@ class FetchSummary:
         stacks: Year -> folder of its stack.
         years: One entry a year.
         bytes_planned: Uncompressed size of the source windows still to be read, about.
-        warnings: What the reader of a result should know.
+        warnings: What the reader of a result should know, of all years and of this run.
         is_dry_run: True if nothing was read or written.
     """
 
@@ -82,8 +92,8 @@ class FetchSummary:
 
     @property
     def is_partial(self) -> bool:
-        """True if a planned scene is missing or a tile has no optical scene: run again to complete."""
-        return any(year.partial or year.gaps for year in self.years)
+        """True if a year is: run again to complete."""
+        return any(year.is_partial for year in self.years)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -94,7 +104,8 @@ class FetchSummary:
                 {
                     "year": one.year,
                     "chosen": {role: list(keys) for role, keys in one.chosen.items()},
-                    "rejected": one.rejected,
+                    "rejected": {key: why.reason for key, why in one.rejected.items()},
+                    "unanswered": dict(one.unanswered),
                     "gaps": list(one.gaps),
                     "tiles_done": list(one.done),
                     "tiles_reused": list(one.reused),
@@ -120,6 +131,7 @@ class FetchSummary:
             for name, missing in one.partial.items():
                 lines.extend(f"  {name} is partial, lacks {key}: {why}" for key, why in missing.items())
             lines.extend(f"  {name} has no optical scene" for name in one.gaps)
+            lines.extend(f"  {role} could not be asked for: {why}" for role, why in one.unanswered.items())
             lines.append(f"  {self.stacks[one.year]}")
         lines.append(
             f"about {self.bytes_planned / 1e6:,.0f} MB of pixels {'to read' if self.is_dry_run else 'planned'}"
@@ -163,6 +175,7 @@ def _fetch_years(
     if not area.is_validated:
         warnings.append(f"{area.name} reaches outside High Mountain Asia, where nothing was validated")
         reporter.warn(warnings[-1])
+    general = tuple(warnings)
     locks = plan_years(workspace, area, years, settings, reporter=reporter, warnings=warnings)
     recipe = settings.recipe
     stacks = {year: workspace.stack(area.name, year, recipe) for year in years}
@@ -180,8 +193,17 @@ def _fetch_years(
                 outcomes[todo[index][0]][_name(jobs[index])] = outcome.missing
             reporter.progress("stack tiles", done, len(jobs))
     made = {id(job) for _, job in todo}
-    summaries = tuple(_summary_of_year(area, locks[year], plans[year], made, outcomes[year]) for year in years)
-    _collect_warnings(plans, locks, settings, warnings, reporter)
+    summaries = tuple(
+        replace(
+            _summary_of_year(area, locks[year], plans[year], made, outcomes[year]),
+            warnings=(*general, *_warnings_of_year(locks[year], plans[year], settings)),
+        )
+        for year in years
+    )
+    for message in dict.fromkeys(f"{one.year}: {text}" for one in summaries for text in one.warnings[len(general) :]):
+        if message not in warnings:
+            warnings.append(message)
+            reporter.warn(message)
     return FetchSummary(
         recipe=recipe,
         stacks=stacks,
@@ -207,6 +229,9 @@ def _jobs_of_year(area: Area, lock: Lock, folder: Path, recipe: Recipe, settings
                 optical=mine["optical"],
                 radar=() if recipe.radar == "none" else mine["radar"],
                 terrain=mine["terrain"],
+                unanswered=tuple(
+                    role for role in roles_of(settings) if role in lock.unanswered.get(tile.lattice_tile, {})
+                ),
             )
         )
     return jobs
@@ -256,6 +281,7 @@ def _summary_of_year(
         year=lock.year,
         chosen=chosen,
         rejected=lock.rejected,
+        unanswered={role: lock.unanswered[job.tile.lattice_tile][role] for job in jobs for role in job.unanswered},
         gaps=tuple(_name(job) for job in jobs if not job.optical),
         done=tuple(_name(job) for job in jobs if id(job) in made),
         reused=tuple(_name(job) for job in jobs if id(job) not in made),
@@ -263,24 +289,17 @@ def _summary_of_year(
     )
 
 
-def _collect_warnings(
-    plans: Mapping[int, Sequence[StackJob]],
-    locks: Mapping[int, Lock],
-    settings: FetchSettings,
-    warnings: list[str],
-    reporter: Reporter,
-) -> None:
-    """What the locks and all tiles' records warn of, those of reused tiles too, each once."""
+def _warnings_of_year(lock: Lock, jobs: Sequence[StackJob], settings: FetchSettings) -> tuple[str, ...]:
+    """What the lock and all tiles' records warn of, those of reused tiles too, each once."""
     found: list[str] = []
-    for year, jobs in plans.items():
-        for tile in sorted({job.tile.lattice_tile for job in jobs}):
-            season = locks[year].notes.get(tile, {}).get("optical", "")
-            if season == str(OCTOBER) != settings.season:
-                found.append(f"{year}: tile {tile.epsg}/{tile.name} has no usable scene in season, October was taken")
-        for job in jobs:
-            record = read_json(folder_of_tile(job.folder, job.tile) / RECORD)
-            found += [f"{year}: {text}" for text in record.get("warnings", [])] if isinstance(record, dict) else []
-    for message in dict.fromkeys(found):
-        if message not in warnings:
-            warnings.append(message)
-            reporter.warn(message)
+    for tile in sorted({job.tile.lattice_tile for job in jobs}):
+        season = lock.notes.get(tile, {}).get("optical", "")
+        if season == str(OCTOBER) != settings.season:
+            found.append(f"tile {tile.epsg}/{tile.name} has no usable scene in season, October was taken")
+        products = sorted({scene.product for scene in lock.scenes_of(tile, "optical")} - {lock.product})
+        if products and lock.product is not None:
+            found.append(f"tile {tile.epsg}/{tile.name} comes from {', '.join(products)}, others from {lock.product}")
+    for job in jobs:
+        record = read_json(folder_of_tile(job.folder, job.tile) / RECORD)
+        found += record.get("warnings", []) if isinstance(record, dict) else []
+    return tuple(dict.fromkeys(found))

@@ -1,6 +1,7 @@
-"""What the catalogues have for an area: optical scenes of one collection, terrain, radar, each from the first place that has it.
+"""Scenes that the catalogues have for an area: optical ones of one collection, terrain, radar, each from the first place that has it.
 
-Neighbours: `io.catalogs.search` asks one catalogue; `selection` chooses among scenes; `planning` enters the choice into the lock.
+Neighbours: `io.catalogs.search` asks one catalogue; `scenes.collections` and `scenes.selection` choose; `planning` enters the choice
+into the lock.
 """
 
 from __future__ import annotations
@@ -13,35 +14,65 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.errors import CatalogError, CryosentinelError, DataError, NoScenes
+from cryosentinel_core.errors import CatalogError, DataError, NoScenes
 from cryosentinel_core.ground.lattice import Tile
 from cryosentinel_core.ground.season import OCTOBER, Season
 from cryosentinel_core.io.catalogs.scenes_lock import Lock, reference_of
-from cryosentinel_core.io.catalogs.search import Patience, products_in, search_items
-from cryosentinel_core.reporter import Reporter
+from cryosentinel_core.io.catalogs.search import Catalogues, products_in
+from cryosentinel_core.reporter import Reporter, counted
 from cryosentinel_core.scenes.collections import Candidate, CollectionChoice, candidates_of, choose_collection
 from cryosentinel_core.scenes.items import scene_of_item, with_absolute_hrefs
-from cryosentinel_core.scenes.providers import DEFAULT_CATALOGS
+from cryosentinel_core.scenes.providers import DEFAULT_CATALOGS, all_products
 from cryosentinel_core.scenes.scene import Role, Scene
-from cryosentinel_core.scenes.selection import RADAR_DAYS, SelectionRules
+from cryosentinel_core.scenes.selection import RADAR_DAYS, Rejection, SelectionRules, examples_in_words
 from cryosentinel_core.settings.fetch import FetchSettings
 
 
 @dataclass
 class Search:
-    """State of one planning: what was asked, and what was noticed."""
+    """State of one planning: what was asked, and what was noticed.
+
+    Attributes:
+        settings: What to look for.
+        catalogues: To ask.
+        reporter: Hears what is noticed.
+        warnings: Receives it.
+        unusable: Calendar year, or None for terrain -> item -> why it cannot be used.
+        other_collections: What catalogues without a wanted collection hold -> asset keys.
+    """
 
     settings: FetchSettings
+    catalogues: Catalogues
     reporter: Reporter
-    patience: Patience
     warnings: list[str]
-    unusable: dict[str, str] = field(default_factory=dict)
+    unusable: dict[int | None, dict[str, Rejection]] = field(default_factory=dict)
+    other_collections: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def warn(self, message: str) -> None:
         """Once."""
         if message not in self.warnings:
             self.warnings.append(message)
             self.reporter.warn(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundScenes:
+    """Scenes of one role.
+
+    Attributes:
+        by_year: Calendar year (None where the year plays no part) -> scenes.
+        items: Key of a scene -> its item as it goes into the lock.
+        unanswered: Why no catalogue could be asked; empty if one answered, be it that there are none.
+    """
+
+    by_year: Mapping[int | None, Sequence[Scene]] = field(default_factory=dict)
+    items: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    unanswered: str = ""
+
+    @property
+    def scenes(self) -> list[Scene]:
+        """Of all years."""
+        return [scene for scenes in self.by_year.values() for scene in scenes]
 
 
 def catalogs_of(settings: FetchSettings, role: Role) -> tuple[str, ...]:
@@ -53,19 +84,34 @@ def catalogs_of(settings: FetchSettings, role: Role) -> tuple[str, ...]:
 
 
 def _find(
-    search: Search, reference: str, role: Role, collections: Sequence[str], region: BaseGeometry, interval: str | None
-) -> tuple[list[Scene], dict[str, dict[str, Any]]]:
-    """Scenes of a catalogue and their items; items that cannot be used are remembered with the reason."""
-    scenes, raw = [], {}
-    for found in search_items(reference, collections, region, interval, search.patience):
-        try:
-            scene = scene_of_item(found.item, role, found.base)
-        except DataError as error:
-            search.unusable[f"{found.item.get('collection')}/{found.item.get('id')}"] = error.message
-            continue
-        scenes.append(scene)
-        raw[scene.key] = with_absolute_hrefs(found.item, scene, role)
-    return scenes, raw
+    search: Search, reference: str, role: Role, region: BaseGeometry, intervals: Mapping[int | None, str | None]
+) -> FoundScenes:
+    """Scenes of a catalogue by year; items that cannot be used are remembered with the reason."""
+    names = tuple(dict.fromkeys(product.collection for product in products_in(reference, role)))
+    by_year: dict[int | None, list[Scene]] = {}
+    items: dict[str, dict[str, Any]] = {}
+    for year, interval in intervals.items() if names else ():
+        result = search.catalogues.search(reference, names, region, interval)
+        unusable = search.unusable.setdefault(year, {})
+        unusable.update({key: Rejection("unusable", why) for key, why in result.left_out.items()})
+        search.other_collections.update(result.other_collections)
+        scenes = by_year.setdefault(year, [])
+        for found in result.items:
+            try:
+                scene = scene_of_item(found.item, role, found.base)
+            except DataError as error:
+                unusable[f"{found.item['collection']}/{found.item['id']}"] = Rejection("unusable", error.message)
+                continue
+            scenes.append(scene)
+            items[scene.key] = with_absolute_hrefs(found.item, scene, role)
+    return FoundScenes(by_year=by_year, items=items)
+
+
+def tell_unusable(search: Search) -> None:
+    """Say once how many items were left out, and why one of them was."""
+    unusable = {key: why for found in search.unusable.values() for key, why in found.items()}
+    if unusable:
+        search.reporter.note(f"{counted(len(unusable), 'item')} cannot be used, as {examples_in_words(unusable)}")
 
 
 def _rules(settings: FetchSettings) -> SelectionRules:
@@ -102,25 +148,22 @@ def choose_optical(
     wanted = [(year, tile) for year, tiles in todo.items() for tile in tiles]
     candidates: list[Candidate] = []
     raw: dict[str, dict[str, Any]] = {}
-    failures: list[CryosentinelError] = []
+    failures: list[CatalogError] = []
     for reference in catalogs_of(settings, "optical"):
-        products = products_in(reference, "optical")
-        names = tuple({one.collection: None for one in products})
         try:
-            scenes = []
-            for year in todo:
-                found, items = _find(search, reference, "optical", names, region, _interval(settings, year))
-                scenes += found
-                raw |= items
+            found = _find(search, reference, "optical", region, {year: _interval(settings, year) for year in todo})
         except CatalogError as error:
             failures.append(error)
-            search.warn(f"optical catalogue {reference}: {error.message}")
             continue
-        candidates += candidates_of(scenes, wanted, rules, [one.name for one in products])
+        raw |= found.items
+        preference = [product.name for product in products_in(reference, "optical")]
+        candidates += candidates_of(found.scenes, wanted, rules, preference)
         if any(one.coverage == 1.0 for one in candidates):
             break
     if not candidates and failures:
-        raise failures[0]
+        raise _all_failed(failures)
+    for failure in failures:
+        search.warn(failure.message)
     kept = next((lock.product for lock in known), None)
     choice = choose_collection(candidates, wanted, kept=kept, allow_mixed=settings.allow_mixed)
     for message in choice.warnings:
@@ -128,51 +171,60 @@ def choose_optical(
     return choice, raw
 
 
-def find_terrain(
-    search: Search, region: BaseGeometry, *, may_lack: bool
-) -> tuple[list[Scene], dict[str, dict[str, Any]]]:
-    """DEM tiles of the first catalogue that has them; none is an error, unless other tiles of the area have some."""
-    wide = shapely.buffer(region, 0.1)
-    failures: list[CryosentinelError] = []
-    for reference in catalogs_of(search.settings, "terrain"):
-        names = tuple(product.collection for product in products_in(reference, "terrain"))
+def _all_failed(failures: Sequence[CatalogError]) -> CatalogError:
+    """Several failures as one sentence."""
+    return CatalogError("; ".join(dict.fromkeys(failure.message for failure in failures)), failures[0].hint)
+
+
+def find_terrain(search: Search, region: BaseGeometry, *, may_lack: bool) -> FoundScenes:
+    """DEM tiles of the first catalogue that has them; none is an error, unless other tiles of the area have some.
+
+    Raises:
+        NoScenes: If every catalogue answers that it has none.
+    """
+    found = _first_that_has(search, "terrain", shapely.buffer(region, 0.1), {None: None})
+    if found.scenes or found.unanswered:
+        return found
+    if not may_lack:
+        raise NoScenes("no tile of the Copernicus DEM covers the area", "give another catalogue with --terrain")
+    search.warn("no tile of the Copernicus DEM covers a part of the area")
+    return found
+
+
+def find_radar(search: Search, region: BaseGeometry, years: Sequence[int]) -> FoundScenes:
+    """Radar scenes by year of the first catalogue that has any; none is a warning, not an error."""
+    intervals: dict[int | None, str | None] = {
+        year: _interval(search.settings, year, days=RADAR_DAYS) for year in years
+    }
+    found = _first_that_has(search, "radar", region, intervals)
+    if not found.scenes and not found.unanswered:
+        search.warn("no radar scene was found: lakes are mapped without radar")
+    return found
+
+
+def _first_that_has(
+    search: Search, role: Role, region: BaseGeometry, intervals: Mapping[int | None, str | None]
+) -> FoundScenes:
+    """Scenes of the first catalogue that has any; where one could not be asked and no other had any, nobody answered."""
+    failures: list[CatalogError] = []
+    for reference in catalogs_of(search.settings, role):
         try:
-            scenes, raw = _find(search, reference, "terrain", names, wide, None)
+            found = _find(search, reference, role, region, intervals)
         except CatalogError as error:
             failures.append(error)
-            search.warn(f"terrain catalogue {reference}: {error.message}")
+            search.warn(f"{role}: {error.message}")
             continue
-        if scenes:
-            return scenes, raw
-    if failures:
-        raise failures[0]
-    if may_lack:
-        search.warn("no tile of the Copernicus DEM covers a part of the area")
-        return [], {}
-    raise NoScenes("no tile of the Copernicus DEM covers the area", "give another catalogue with --terrain")
+        if found.scenes:
+            return found
+    return FoundScenes(unanswered=_all_failed(failures).message if failures else "")
 
 
-def find_radar(
-    search: Search, region: BaseGeometry, todo: Mapping[int, tuple[Tile, ...]]
-) -> tuple[dict[int, list[Scene]], dict[str, dict[str, Any]]]:
-    """Radar scenes by year of the first catalogue that has any; none is a warning, not an error."""
-    settings = search.settings
-    for reference in catalogs_of(settings, "radar"):
-        names = tuple(product.collection for product in products_in(reference, "radar"))
-        if not names:
-            continue
-        try:
-            found: dict[int, list[Scene]] = {}
-            raw: dict[str, dict[str, Any]] = {}
-            for year in todo:
-                found[year], items = _find(
-                    search, reference, "radar", names, region, _interval(settings, year, days=RADAR_DAYS)
-                )
-                raw |= items
-        except CatalogError as error:
-            search.warn(f"radar catalogue {reference}: {error.message}")
-            continue
-        if any(found.values()):
-            return found, raw
-    search.warn("no radar scene was found: lakes are mapped without radar")
-    return {}, {}
+def collections_in_words(search: Search) -> str:
+    """What catalogues hold in place of Sentinel-2, for a refusal; empty if nothing is known of it."""
+    if not search.other_collections:
+        return ""
+    shown = sorted(search.other_collections.items())[:3]
+    seen = "; ".join(f"{name!r} (assets {', '.join(sorted(keys)[:20]) or 'not named'})" for name, keys in shown)
+    more = len(search.other_collections) - len(shown)
+    wanted = " or ".join(dict.fromkeys(product.collection for product in all_products("optical")))
+    return f"the catalogue holds {seen}{f' and {more} more' if more else ''}; wanted is {wanted}"

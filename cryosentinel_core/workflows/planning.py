@@ -8,31 +8,41 @@ again, except for lattice tiles that it lacks or that it found empty.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import InputError, NoScenes
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Tile, group_cells
 from cryosentinel_core.ground.season import Season
-from cryosentinel_core.io.catalogs.scenes_lock import Lock, differences_of, read_lock, selection_of
-from cryosentinel_core.io.catalogs.search import Patience
+from cryosentinel_core.io.catalogs.scenes_lock import ROLES, Lock, differences_of, read_lock, selection_of
+from cryosentinel_core.io.catalogs.search import Catalogues
 from cryosentinel_core.io.workspace import Workspace, write_json
-from cryosentinel_core.reporter import Reporter
+from cryosentinel_core.reporter import Reporter, counted
+from cryosentinel_core.scenes.footprints import outline_of_tile
 from cryosentinel_core.scenes.scene import Role, Scene
 from cryosentinel_core.scenes.selection import (
     Choice,
     choose_orbit,
+    misses_in_words,
     near_dates,
-    outline_of_tile,
     select_radar,
     select_terrain,
 )
 from cryosentinel_core.scenes.terrain import SHADOW_HALO_PX
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.units import PIXEL_M
-from cryosentinel_core.workflows.finding import Search, choose_optical, find_radar, find_terrain
+from cryosentinel_core.workflows.finding import (
+    FoundScenes,
+    Search,
+    choose_optical,
+    collections_in_words,
+    find_radar,
+    find_terrain,
+    tell_unusable,
+)
 
 TERRAIN_REACH_M: Final = float((SHADOW_HALO_PX + 10) * PIXEL_M)
 """The DEM is needed this far around a tile, for shadows from outside."""
@@ -51,9 +61,11 @@ def plan_years(
     *,
     reporter: Reporter,
     warnings: list[str],
-    patience: Patience = Patience(),  # noqa: B008
+    catalogues: Catalogues | None = None,
 ) -> dict[int, Lock]:
     """The lock of each year, from disk where it is there, from the catalogues where not; written unless it is a dry run.
+
+    A role that no catalogue could be asked for stands in the lock as unanswered, and the next run asks again.
 
     Args:
         workspace: Where locks lie.
@@ -62,36 +74,43 @@ def plan_years(
         settings: What to look for.
         reporter: Hears what is reused and searched.
         warnings: Receives what the reader of the result should know.
-        patience: With services.
+        catalogues: To ask; None for new ones.
 
     Raises:
         InputError: If a lock was made with other settings than those asked for.
         NoScenes: If a year has no usable optical scene anywhere.
-        CatalogError: If no catalogue of a role answers.
+        CatalogError: If no catalogue of optical scenes answers.
     """
     needed = lattice_tiles(area)
     locks = {} if settings.refresh or settings.from_items else _usable_locks(workspace, area, years, settings)
-    search = Search(settings=settings, reporter=reporter, patience=patience, warnings=warnings)
-    todo: dict[int, tuple[Tile, ...]] = {}
-    for year in years:
-        lock = locks.get(year)
-        lacking = (
-            needed if lock is None else tuple(tile for tile in needed if not lock.tiles.get(tile, {}).get("optical"))
-        )
-        if lacking:
-            todo[year] = lacking
-        if lock is not None and len(lacking) < len(needed):
-            reporter.note(
-                f"{year}: scenes.json is there, {len(needed) - len(lacking)} tiles taken from it (--refresh searches)"
-            )
-    if todo:
+    search = Search(settings=settings, catalogues=catalogues or Catalogues(), reporter=reporter, warnings=warnings)
+    todo = {role: _lacking(role, years, locks, needed) for role in roles_of(settings)}
+    for year in locks:
+        n_kept = len(needed) - len(todo["optical"].get(year, ()))
+        if n_kept:
+            reporter.note(f"{year}: scenes.json is there, {counted(n_kept, 'tile')} taken from it (--refresh searches)")
+    if any(todo.values()):
         others = [] if settings.refresh else _other_locks(workspace, area, years)
         _search_years(search, area, todo, locks, others)
+        tell_unusable(search)
     for year in years:
-        _check_not_empty(locks[year], needed, settings, search.unusable)
-        if not settings.dry_run and year in todo:
+        _check_not_empty(locks[year], needed, search)
+        if not settings.dry_run and any(year in lacking for lacking in todo.values()):
             write_json(workspace.scenes(area.name, year), locks[year].to_json())
     return {year: locks[year] for year in years}
+
+
+def roles_of(settings: FetchSettings) -> tuple[Role, ...]:
+    """The roles that a stack of these settings needs."""
+    return tuple(role for role in ROLES if role != "radar" or settings.radar_kind != "none")
+
+
+def _lacking(
+    role: Role, years: Sequence[int], locks: Mapping[int, Lock], needed: Sequence[Tile]
+) -> dict[int, tuple[Tile, ...]]:
+    """Year -> tiles for which a role is still to be asked for."""
+    found = {year: locks[year].lacking(role, needed) if year in locks else tuple(needed) for year in years}
+    return {year: tiles for year, tiles in found.items() if tiles}
 
 
 def _usable_locks(workspace: Workspace, area: Area, years: Sequence[int], settings: FetchSettings) -> dict[int, Lock]:
@@ -126,34 +145,55 @@ def _other_locks(workspace: Workspace, area: Area, years: Sequence[int]) -> list
 
 
 def _search_years(
-    search: Search, area: Area, todo: Mapping[int, tuple[Tile, ...]], locks: dict[int, Lock], others: Sequence[Lock]
+    search: Search,
+    area: Area,
+    todo: Mapping[Role, Mapping[int, tuple[Tile, ...]]],
+    locks: dict[int, Lock],
+    others: Sequence[Lock],
 ) -> None:
-    """Fill the locks of some years for the tiles that they lack."""
+    """Fill the locks of some years for the tiles and roles that they lack."""
+    if todo["optical"]:
+        _search_optical(search, todo["optical"], locks, others)
+    if todo["terrain"]:
+        has_terrain = any(roles.get("terrain") for lock in locks.values() for roles in lock.tiles.values())
+        found = find_terrain(search, _region_of(todo["terrain"]), may_lack=has_terrain)
+        for year, tiles in todo["terrain"].items():
+            for tile in tiles:
+                _enter(locks[year], tile, "terrain", select_terrain(tile, found.scenes, TERRAIN_REACH_M), found)
+    if todo.get("radar"):
+        found = find_radar(search, _region_of(todo["radar"]), list(todo["radar"]))
+        for tile in sorted({tile for tiles in todo["radar"].values() for tile in tiles}):
+            _enter_radar(search, tile, todo["radar"], locks, others, found)
+    for year, lock in locks.items():
+        taken = {key for roles in lock.tiles.values() for keys in roles.values() for key in keys}
+        noticed = {**search.unusable.get(None, {}), **search.unusable.get(year, {}), **lock.rejected}
+        lock.rejected = {key: why for key, why in sorted(noticed.items()) if key not in taken}
+
+
+def _region_of(todo: Mapping[int, Sequence[Tile]]) -> BaseGeometry:
+    """Ground of some tiles, EPSG:4326."""
+    return shapely.union_all(
+        [outline_of_tile(tile) for tile in sorted({one for tiles in todo.values() for one in tiles})]
+    )
+
+
+def _search_optical(
+    search: Search, todo: Mapping[int, tuple[Tile, ...]], locks: dict[int, Lock], others: Sequence[Lock]
+) -> None:
+    """Optical scenes of some years' tiles, into locks that are made where there is none."""
     settings = search.settings
-    tiles = sorted({tile for lacking in todo.values() for tile in lacking})
-    region = shapely.union_all([outline_of_tile(tile) for tile in tiles])
     known = [lock for lock in [*locks.values(), *others] if lock.product]
-    optical, raw = choose_optical(search, region, todo, known)
-    has_terrain = any(roles.get("terrain") for lock in locks.values() for roles in lock.tiles.values())
-    terrain, raw_terrain = find_terrain(search, region, may_lack=has_terrain)
-    radar, raw_radar = find_radar(search, region, todo) if settings.radar != "none" else ({}, {})
-    for year, lacking in todo.items():
-        lock = locks.get(year)
-        if lock is None:
-            lock = locks[year] = Lock(year=year, selection={**selection_of(settings), "product": optical.product})
-        frozen = _frozen_tiles(settings, year)
-        for tile in lacking:
-            lock.tiles[tile], lock.notes[tile] = {}, {}
-            _enter(lock, tile, "optical", optical.choices[year, tile], raw)
-            _enter(lock, tile, "terrain", select_terrain(tile, terrain, TERRAIN_REACH_M), raw_terrain)
+    optical, items = choose_optical(search, _region_of(todo), todo, known)
+    found = FoundScenes(items=items)
+    for year, tiles in todo.items():
+        if year not in locks:
+            locks[year] = Lock(year=year, selection={**selection_of(settings), "product": optical.product})
+        lock, frozen = locks[year], _frozen_tiles(settings, year)
+        for tile in tiles:
+            _enter(lock, tile, "optical", optical.choices[year, tile], found)
             if tile in frozen:
-                lock.tiles[tile]["optical"] = tuple(key for key in frozen[tile]["optical"] if key in raw)
-                lock.items["optical"].update({key: raw[key] for key in lock.tiles[tile]["optical"]})
-    for tile in tiles:
-        _enter_radar(search, tile, todo, locks, others, radar, raw_radar)
-    for year in todo:
-        taken = {key for roles in locks[year].tiles.values() for keys in roles.values() for key in keys}
-        locks[year].rejected = {key: why for key, why in sorted(locks[year].rejected.items()) if key not in taken}
+                lock.tiles[tile]["optical"] = tuple(key for key in frozen[tile]["optical"] if key in items)
+                lock.items["optical"].update({key: items[key] for key in lock.tiles[tile]["optical"]})
 
 
 def _frozen_tiles(settings: FetchSettings, year: int) -> Mapping[Tile, Mapping[Role, tuple[str, ...]]]:
@@ -167,10 +207,18 @@ def _frozen_tiles(settings: FetchSettings, year: int) -> Mapping[Tile, Mapping[R
     return lock.tiles if lock is not None and lock.year == year else {}
 
 
-def _enter(lock: Lock, tile: Tile, role: Role, choice: Choice, raw: Mapping[str, dict[str, Any]]) -> None:
+def _enter(lock: Lock, tile: Tile, role: Role, choice: Choice, found: FoundScenes) -> None:
+    """Enter a choice into a lock; where nobody answered, what an earlier run found stays."""
+    kept = lock.tiles.setdefault(tile, {}).get(role)
+    if found.unanswered and not kept:
+        lock.unanswered.setdefault(tile, {})[role] = found.unanswered
+    if found.unanswered and kept:
+        return
+    if not found.unanswered:
+        lock.unanswered.get(tile, {}).pop(role, None)
     lock.tiles[tile][role] = tuple(scene.key for scene in choice.scenes)
-    lock.notes[tile][role] = choice.note
-    lock.items[role].update({scene.key: raw[scene.key] for scene in choice.scenes})
+    lock.notes.setdefault(tile, {})[role] = choice.note
+    lock.items[role].update({scene.key: found.items[scene.key] for scene in choice.scenes})
     lock.rejected.update(choice.rejected)
 
 
@@ -180,8 +228,7 @@ def _enter_radar(
     todo: Mapping[int, tuple[Tile, ...]],
     locks: Mapping[int, Lock],
     others: Sequence[Lock],
-    radar: Mapping[int, Sequence[Scene]],
-    raw: Mapping[str, dict[str, Any]],
+    found: FoundScenes,
 ) -> None:
     """Radar of one tile in all years that lack it: one geometry for all of them."""
     season = Season.parse(search.settings.season)
@@ -189,32 +236,23 @@ def _enter_radar(
     for year, lacking in todo.items():
         if tile in lacking:
             dates = [scene.date for scene in locks[year].scenes_of(tile, "optical")]
-            wanted[year] = near_dates(radar.get(year, ()), dates, season, year)
-    settled: Iterable[str | None] = [lock.orbit_of(tile) for lock in [*locks.values(), *others]]
-    orbit = choose_orbit(tile, wanted, [name for name in settled if name])
+            wanted[year] = near_dates(found.by_year.get(year, ()), dates, season, year)
+    used: Iterable[str | None] = [lock.orbit_of(tile) for lock in [*locks.values(), *others]]
+    orbit = choose_orbit(tile, wanted, [name for name in used if name])
     for year, scenes in wanted.items():
-        _enter(locks[year], tile, "radar", select_radar(tile, scenes, orbit), raw)
+        _enter(locks[year], tile, "radar", select_radar(tile, scenes, orbit), found)
 
 
-def _check_not_empty(lock: Lock, needed: Sequence[Tile], settings: FetchSettings, unusable: Mapping[str, str]) -> None:
+def _check_not_empty(lock: Lock, needed: Sequence[Tile], search: Search) -> None:
     """Refuse a year without any optical scene, with the closest misses."""
     if any(lock.tiles.get(tile, {}).get("optical") for tile in needed):
         return
-    cloudy = sorted(why for why in lock.rejected.values() if why.startswith("cloud cover"))
-    outside = sum(why.startswith("outside the season") for why in lock.rejected.values())
-    hints = []
-    if cloudy:
-        least = min(float(why.split()[2]) for why in cloudy)
-        hints.append(
-            f"{len(cloudy)} scenes were over the cloud limit, the clearest with {least:.1f} %: raise --max-cloud"
-        )
-    if outside:
-        hints.append(f"{outside} scenes lie outside the season {settings.season}: widen --season")
-    if unusable:
-        key, why = next(iter(sorted(unusable.items())))
-        hints.append(f"{len(unusable)} items cannot be used, as {key}: {why}")
+    settings = search.settings
+    hints = misses_in_words(lock.rejected, settings.season)
+    others = collections_in_words(search)
     raise NoScenes(
         f"no usable Sentinel-2 scene of {lock.year} for this area "
         f"(season {settings.season}, cloud up to {settings.max_cloud:g} %)",
-        "; ".join(hints) or "check that the area lies where the catalogue has scenes, or give another --catalog",
+        "; ".join([*([others] if others else []), *hints])
+        or "check that the area lies where the catalogue has scenes, or give another --catalog",
     )

@@ -59,16 +59,26 @@ def predict(
     segmenter = build_segmenter(settings)
     fetched = fetch(workspace, area, years, fetching, reporter=reporter)
     warnings = list(fetched.warnings)
+    warnings_of_years = {one.year: list(one.warnings) for one in fetched.years}
     if segmenter.recipe is not None:
         for difference in fetched.recipe.differences(segmenter.recipe):
             message = f"the stack is not what the weights were trained on: {difference}"
-            warnings.append(message)
+            for texts in (warnings, *warnings_of_years.values()):
+                texts.append(message)
             reporter.warn(message)
 
     def plan_years() -> list[YearPlan]:
         return [
             _plan_year(
-                workspace, area, year, fetched.stacks[year], fetched.recipe, segmenter, settings, fetching, warnings
+                workspace,
+                area,
+                year,
+                fetched.stacks[year],
+                fetched.recipe,
+                segmenter,
+                settings,
+                fetching,
+                warnings_of_years[year],
             )
             for year in years
         ]

@@ -43,7 +43,7 @@ from cryosentinel_core.scenes.composite import HALO_PX, PixelPlan, Spectrum, cla
 from cryosentinel_core.scenes.providers import PLANETARY_COMPUTER, SCL
 from cryosentinel_core.scenes.radiometry import JUDGED_BANDS, judge_floors
 from cryosentinel_core.scenes.relief import Relief
-from cryosentinel_core.scenes.scene import Scene
+from cryosentinel_core.scenes.scene import Role, Scene
 from cryosentinel_core.scenes.selection import group_overpasses
 from cryosentinel_core.stack.bands import S1_NAMES, S2_NAMES
 from cryosentinel_core.stack.recipe import Recipe
@@ -75,6 +75,7 @@ class StackJob:
         optical: Chosen Sentinel-2 scenes.
         radar: Chosen Sentinel-1 scenes.
         terrain: DEM tiles within reach of shadows.
+        unanswered: Roles that no catalogue could be asked for: the tile is partial until one answers.
         attempts: Times that a read is tried.
         wait_s: Seconds before the second attempt.
     """
@@ -86,6 +87,7 @@ class StackJob:
     optical: tuple[Scene, ...]
     radar: tuple[Scene, ...]
     terrain: tuple[Scene, ...]
+    unanswered: tuple[Role, ...] = ()
     attempts: int = 4
     wait_s: float = 1.0
 
@@ -109,6 +111,7 @@ class StackJob:
                 "items": {role: {one.key: dict(one.hrefs) for one in scenes} for role, scenes in roles.items()},
                 "cells": [[cell.row, cell.col] for cell in self.cells],
                 "missing": sorted(missing),
+                **({"unanswered": sorted(self.unanswered)} if self.unanswered else {}),
             },
             warnings=tuple(warnings),
         )
@@ -156,7 +159,7 @@ def make_stack_tile(job: StackJob) -> StackOutcome:
         stack,
         job.provenance(tuple(missing), warnings),
         {
-            "partial": bool(missing) or not job.optical,
+            "partial": bool(missing) or bool(job.unanswered) or not job.optical,
             "radar_used": stack.s1 is not None,
             "has_data": bool(stack.s2.any()),
             "missing": missing,
@@ -247,7 +250,12 @@ def _mean_radar(job: StackJob, scenes: Sequence[Scene], reading: TileReading) ->
     """(2, H, W) dB: the mean over overpasses of filtered linear power; None if there are no scenes."""
     overpasses = group_overpasses(scenes, job.tile.lattice_tile)
     if not overpasses:
-        reading.notes.append("no radar scene: this tile has no radar")
+        could_ask = "radar" not in job.unanswered
+        reading.notes.append(
+            "no radar scene: this tile has no radar"
+            if could_ask
+            else "radar could not be asked for: this tile has none"
+        )
         return None
     halo = job.grid.grown(RADAR_HALO_PX)
     bands = []

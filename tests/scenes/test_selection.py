@@ -10,17 +10,19 @@ import shapely
 
 from cryosentinel_core.ground.lattice import Tile
 from cryosentinel_core.ground.season import Season
+from cryosentinel_core.scenes.footprints import cut_at_antimeridian, outline_of_tile, share_of_tile
+from cryosentinel_core.scenes.items import footprint_of
 from cryosentinel_core.scenes.scene import Scene
 from cryosentinel_core.scenes.selection import (
+    Rejection,
     SelectionRules,
     choose_orbit,
     group_overpasses,
+    misses_in_words,
     near_dates,
-    outline_of_tile,
     select_optical,
     select_radar,
     select_terrain,
-    share_of_tile,
 )
 
 TILE = Tile(32643, -213, 29)
@@ -50,9 +52,9 @@ def test_season_and_cloud_limit_with_reasons() -> None:
     choice = select_optical(TILE, [good, cloudy, early, unknown, limit], 2023, RULES)
     assert ids(choice.scenes) == ids([good, limit])
     assert choice.note == "07-01:09-30"
-    assert "30.1 % over 30 %" in choice.rejected[cloudy.key]
-    assert "season" in choice.rejected[early.key]
-    assert "no cloud cover" in choice.rejected[unknown.key]
+    assert "30.1 % over 30 %" in choice.rejected[cloudy.key].reason
+    assert "season" in choice.rejected[early.key].reason
+    assert "no cloud cover" in choice.rejected[unknown.key].reason
 
 
 def test_october_is_the_fallback_of_a_tile_only() -> None:
@@ -74,7 +76,7 @@ def test_newest_baseline_of_an_acquisition_wins() -> None:
     for order in ([old, new], [new, old]):
         choice = select_optical(TILE, order, 2017, RULES)
         assert ids(choice.scenes) == [new.id]
-        assert new.id in choice.rejected[old.key]
+        assert new.id in choice.rejected[old.key].reason
 
 
 def test_acquisition_split_at_an_edge_keeps_both_parts() -> None:
@@ -131,7 +133,7 @@ def test_directions_are_never_mixed() -> None:
     scenes = [radar("2023-08-01", 5, "ascending"), radar("2023-08-02", 165), radar("2023-08-13", 5, "ascending")]
     choice = select_radar(TILE, scenes, "ascending-5")
     assert ids(choice.scenes) == [scenes[0].id, scenes[2].id]
-    assert "descending-165" in choice.rejected[scenes[1].key]
+    assert "descending-165" in choice.rejected[scenes[1].key].reason
     assert not select_radar(TILE, scenes, None).scenes
 
 
@@ -161,3 +163,34 @@ def test_outline_across_the_antimeridian_has_two_small_parts() -> None:
     outline = outline_of_tile(tile)
     assert np.ptp(np.array(outline.bounds)[[0, 2]]) > 359 or outline.bounds[2] <= 180
     assert outline.area < 0.06
+
+
+def test_scene_that_only_grazes_a_tile_is_named_with_its_share() -> None:
+    sliver = shapely.box(WEST - 1, SOUTH - 1, WEST + 0.0005 * (EAST - WEST), NORTH + 1)
+    grazing = scene("2023-08-01", footprint=sliver)
+    choice = select_optical(TILE, [grazing], 2023, RULES)
+    why = choice.rejected[grazing.key]
+    assert not choice.scenes
+    assert (why.kind, round(why.number or 0, 3)) == ("cover", 0.0)
+    assert 0 < (why.number or 0) < 0.001
+    assert f"tile {TILE.name}, wanted at least 0.1%" in why.reason
+    assert "only graze" in misses_in_words(choice.rejected, "07-01:09-30")[0]
+
+
+def test_closest_misses_are_read_off_numbers() -> None:
+    cloudy = [scene("2023-08-01", cloud_percent=percent) for percent in (44.44, 31.26, 90.0)]
+    choice = select_optical(TILE, [*cloudy, scene("2023-06-01")], 2023, RULES)
+    assert choice.rejected[cloudy[1].key] == Rejection("cloud", "cloud cover 31.3 % over 30 %", 31.26)
+    cloud, season = misses_in_words(choice.rejected, "07-01:09-30")
+    assert "3 scenes were over the cloud limit, the clearest with 31.3 %" in cloud
+    assert "1 scenes lie outside the season 07-01:09-30" in season
+
+
+def test_footprint_across_the_antimeridian_covers_both_sides_only() -> None:
+    corners = [[179.9, 50.0], [-179.9, 50.0], [-179.9, 50.2], [179.9, 50.2], [179.9, 50.0]]
+    for ring in (corners, corners[::-1]):
+        footprint = footprint_of({"geometry": {"type": "Polygon", "coordinates": [ring]}})
+        assert footprint.area == pytest.approx(0.04)
+        assert footprint.intersects(shapely.Point(-179.95, 50.1))
+        assert not footprint.intersects(shapely.Point(0, 50.1))
+    assert cut_at_antimeridian(WHOLE) is WHOLE

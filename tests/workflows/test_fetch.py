@@ -16,7 +16,8 @@ from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Grid, hull_of_cells, tile_of_cell
 from cryosentinel_core.ground.projection import transformer
 from cryosentinel_core.io import scene_bands as reading
-from cryosentinel_core.io.catalogs.search import Patience
+from cryosentinel_core.io.catalogs.http import RetryPolicy
+from cryosentinel_core.io.catalogs.search import Catalogues
 from cryosentinel_core.io.rasters.stack_files import read_stack
 from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.workspace import Workspace, read_json
@@ -354,7 +355,7 @@ def test_second_catalogue_steps_in(small_catalogue: Path, tmp_path: Path, monkey
     warnings: list[str] = []
     locks = planning.plan_years(
         Workspace(tmp_path), tiny_area(small_catalogue), YEARS, FetchSettings(), reporter=Silent(), warnings=warnings,
-        patience=Patience(attempts=1, wait_s=0.01),
+        catalogues=Catalogues(RetryPolicy(attempts=1, wait_s=0.01)),
     )  # fmt: skip
     assert all(any(roles["optical"] and roles["radar"] for roles in lock.tiles.values()) for lock in locks.values())
     assert any("does not answer" in warning for warning in warnings)

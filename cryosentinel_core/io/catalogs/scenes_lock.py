@@ -1,13 +1,13 @@
 """The lock of a year: which scenes go into its stack, as `scenes.json` says it.
 
 A STAC ItemCollection of the chosen items, whose member `cryosentinel` holds the selection's settings and, for each lattice tile,
-the items of each role. `planning` fills it; `stacking` reads the scenes that it names.
+the items of each role. `workflows.planning` fills it; `workflows.stacking` reads the scenes that it names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from cryosentinel_core.io.catalogs.search import resolve_reference
 from cryosentinel_core.io.workspace import read_json
 from cryosentinel_core.scenes.items import scene_of_item
 from cryosentinel_core.scenes.scene import Role, Scene
+from cryosentinel_core.scenes.selection import Rejection
 from cryosentinel_core.settings.fetch import FetchSettings
 
 LOCK_VERSION: Final = 1
@@ -33,6 +34,7 @@ class Lock:
         items: Role -> key -> item as it stands in `scenes.json`.
         tiles: Lattice tile -> role -> keys, in order.
         notes: Lattice tile -> role -> the season used, or the radar geometry.
+        unanswered: Lattice tile -> role that no catalogue could be asked for -> why; the next run asks again.
         rejected: Key -> why a scene that was considered is not in.
     """
 
@@ -41,7 +43,8 @@ class Lock:
     items: dict[Role, dict[str, dict[str, Any]]] = field(default_factory=lambda: {role: {} for role in ROLES})
     tiles: dict[Tile, dict[Role, tuple[str, ...]]] = field(default_factory=dict)
     notes: dict[Tile, dict[Role, str]] = field(default_factory=dict)
-    rejected: dict[str, str] = field(default_factory=dict)
+    unanswered: dict[Tile, dict[Role, str]] = field(default_factory=dict)
+    rejected: dict[str, Rejection] = field(default_factory=dict)
 
     def scenes_of(self, tile: Tile, role: Role) -> tuple[Scene, ...]:
         """The scenes of a role for a lattice tile."""
@@ -52,6 +55,14 @@ class Lock:
     def product(self) -> str | None:
         """The optical collection, as `archive/collection`."""
         return self.selection.get("product")
+
+    def lacking(self, role: Role, tiles: Iterable[Tile]) -> tuple[Tile, ...]:
+        """Tiles for which a role is still to be asked for: those without optical scenes, and those that nobody answered for."""
+        return tuple(
+            tile
+            for tile in tiles
+            if not self.tiles.get(tile, {}).get("optical") or role in self.unanswered.get(tile, {})
+        )
 
     def orbit_of(self, tile: Tile) -> str | None:
         """The radar geometry of a lattice tile."""
@@ -65,6 +76,8 @@ class Lock:
         for tile in sorted(self.tiles):
             entry: dict[str, Any] = {role: list(self.tiles[tile].get(role, ())) for role in ROLES}
             entry["notes"] = dict(self.notes.get(tile, {}))
+            if self.unanswered.get(tile):
+                entry["unanswered"] = dict(self.unanswered[tile])
             tiles.setdefault(str(tile.epsg), {})[tile.name] = entry
         return {
             "type": "FeatureCollection",
@@ -74,7 +87,7 @@ class Lock:
                 "year": self.year,
                 "selection": self.selection,
                 "tiles": tiles,
-                "rejected": self.rejected,
+                "rejected": {key: asdict(why) for key, why in self.rejected.items()},
             },
         }
 
@@ -92,13 +105,15 @@ def read_lock(path: Path) -> Lock | None:
         own = data["cryosentinel"]
         if own["version"] != LOCK_VERSION:
             raise KeyError("version")
-        lock = Lock(year=int(own["year"]), selection=dict(own["selection"]), rejected=dict(own["rejected"]))
+        lock = Lock(year=int(own["year"]), selection=dict(own["selection"]), rejected=_rejections(own["rejected"]))
         by_key = {f"{item['collection']}/{item['id']}": item for item in data["features"]}
         for epsg, tiles in own["tiles"].items():
             for name, entry in tiles.items():
                 tile = Tile.from_name(int(epsg), name)
                 lock.tiles[tile] = {role: tuple(entry[role]) for role in ROLES}
                 lock.notes[tile] = dict(entry["notes"])
+                if entry.get("unanswered"):
+                    lock.unanswered[tile] = dict(entry["unanswered"])
                 for role in ROLES:
                     lock.items[role].update({key: by_key[key] for key in entry[role]})
     except (KeyError, TypeError, ValueError, AttributeError, InputError) as error:
@@ -106,6 +121,11 @@ def read_lock(path: Path) -> Lock | None:
             f"{path} is damaged or of another version ({error!r})", "search again with --refresh"
         ) from error
     return lock
+
+
+def _rejections(data: Mapping[str, Any]) -> dict[str, Rejection]:
+    """Reasons of a lock; those of an early version are sentences without a kind."""
+    return {key: Rejection("unknown", why) if isinstance(why, str) else Rejection(**why) for key, why in data.items()}
 
 
 def selection_of(settings: FetchSettings) -> dict[str, Any]:

@@ -1,58 +1,107 @@
-"""Catalogues: STAC APIs, static catalogues, item collections and stac-geoparquet, near or far, all as scenes.
+"""Catalogues searched: STAC APIs, static catalogues, item collections and stac-geoparquet, near or far.
 
 A catalogue is data from outside. Its names never choose a path, and one that came over the network can never make us read a file
-of this machine: its assets must be http(s) addresses, or in a bucket that anyone may read. Neighbours: `scenes.providers` is the
-table of archives, `selection` chooses among what is found here.
+of this machine: its assets must be http(s) addresses, or in a bucket that anyone may read. What could not be had or understood is an
+error or has a reason, never an empty answer. Neighbours: `stac_api` and `static_catalog` ask; `scenes.providers` is the table of
+archives; `scenes.selection` chooses among what is found here.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import requests
 import shapely
-import tenacity
-from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.errors import CatalogError, ConfigError
-from cryosentinel_core.scenes.items import absolute_href, is_remote
+from cryosentinel_core.errors import ConfigError, DataError
+from cryosentinel_core.io.catalogs.http import RetryPolicy
+from cryosentinel_core.io.catalogs.stac_api import ApiQuery, collections_of_api, is_api, search_api
+from cryosentinel_core.io.catalogs.static_catalog import CatalogContent, CatalogItem, read_document, walk_catalog
+from cryosentinel_core.scenes.items import footprint_of, is_remote, time_span_of
 from cryosentinel_core.scenes.providers import PROVIDERS, Product, Provider, all_products
 from cryosentinel_core.scenes.scene import Role
 
-TIMEOUT_S: Final = 60.0
-MAX_DOCUMENTS: Final = 200_000
-"""A static catalogue with more documents than this is not walked to its end."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """A raw item and where its relative hrefs start.
-
-    Attributes:
-        item: STAC item as JSON.
-        base: Address or path of the document that held it; the item's hrefs are relative to it.
-    """
-
-    item: dict[str, Any]
-    base: str
-
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How often a service is asked again.
+class SearchResult:
+    """What a catalogue has.
 
     Attributes:
-        attempts: Times that one request is tried.
-        wait_s: Seconds before the second; doubled for each one after it.
+        items: By collection and id.
+        left_out: Name of an item that cannot be used -> why.
+        other_collections: Where nothing was found: collections that the catalogue holds instead -> asset keys of their items.
     """
 
-    attempts: int = 5
-    wait_s: float = 1.0
+    items: tuple[CatalogItem, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    other_collections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Catalogues:
+    """Catalogues of one run; a static one is walked once, however often it is searched.
+
+    Args:
+        policy: How often services are asked.
+    """
+
+    def __init__(self, policy: RetryPolicy | None = None) -> None:
+        self._policy = policy or RetryPolicy()
+        self._content: dict[str, CatalogContent | None] = {}
+
+    def search(
+        self, reference: str, collections: Sequence[str], area: BaseGeometry, interval: str | None
+    ) -> SearchResult:
+        """Items of some collections that touch an area and fall into an interval.
+
+        An item whose place or time cannot be understood is among them: whoever makes a scene of it hears why it is none.
+
+        Args:
+            reference: Of `resolve_reference`.
+            collections: STAC collection ids.
+            area: EPSG:4326.
+            interval: STAC `datetime`, closed, or None for any time.
+
+        Raises:
+            CatalogError: If the catalogue does not answer or cannot be understood.
+        """
+        provider = provider_of(reference)
+        address = provider.api if provider else reference
+        content = self._content_of(address)
+        if content is None:
+            query = ApiQuery(
+                collections=collections,
+                area=area,
+                interval=interval,
+                page_size=provider.page_size if provider else 100,
+            )
+            return self._search_api(address, query)
+        items = [
+            one
+            for one in content.items
+            if one.item["collection"] in collections and _touches(one.item, area) and _within(one.item, interval)
+        ]
+        others = {} if items else _collections_of(content.items, without=collections)
+        return SearchResult(items=_by_name(items), left_out=content.left_out, other_collections=others)
+
+    def _content_of(self, address: str) -> CatalogContent | None:
+        """What a static catalogue holds; None for an API."""
+        if address not in self._content:
+            document, base = read_document(address, self._policy)
+            self._content[address] = None if is_api(document) else walk_catalog(document, base, self._policy)
+        return self._content[address]
+
+    def _search_api(self, address: str, query: ApiQuery) -> SearchResult:
+        content = CatalogContent()
+        for number, feature in enumerate(search_api(address, query, self._policy), start=1):
+            content.add(feature, f"item {number} of {address}", _self_href(feature) or f"{address}/")
+        others: dict[str, tuple[str, ...]] = {}
+        if not content.items:
+            held = collections_of_api(address, RetryPolicy(attempts=1))
+            others = {} if set(held) & set(query.collections) else held
+        return SearchResult(items=_by_name(content.items), left_out=content.left_out, other_collections=others)
 
 
 def resolve_reference(reference: str) -> str:
@@ -95,195 +144,43 @@ def products_in(reference: str, role: Role) -> tuple[Product, ...]:
     return tuple(product for product in provider.products if product.role == role)
 
 
-def search_items(
-    reference: str,
-    collections: Sequence[str],
-    area: BaseGeometry,
-    interval: str | None,
-    patience: Patience = Patience(),
-) -> list[Found]:
-    """Items of some collections that touch an area and fall into an interval, ordered by collection and id.
-
-    Args:
-        reference: Of `resolve_reference`.
-        collections: STAC collection ids.
-        area: EPSG:4326.
-        interval: STAC `datetime`, closed, or None for any time.
-        patience: With services.
-
-    Raises:
-        CatalogError: If the catalogue does not answer or cannot be understood.
-    """
-    provider = provider_of(reference)
-    address = provider.api if provider else reference
-    document, base = read_document(address, patience)
-    if _is_api(document):
-        page_size = provider.page_size if provider else 100
-        found = _search_api(address, collections, area, interval, page_size, patience)
-    else:
-        found = [
-            one
-            for one in _walk(document, base, patience, is_file=address.endswith(".parquet"))
-            if one.item.get("collection") in collections and _touches(one.item, area) and _within(one.item, interval)
-        ]
-    unique = {(str(one.item.get("collection")), str(one.item.get("id"))): one for one in found}
-    return [unique[key] for key in sorted(unique)]
+def _by_name(items: Iterable[CatalogItem]) -> tuple[CatalogItem, ...]:
+    unique = {(str(one.item["collection"]), str(one.item["id"])): one for one in items}
+    return tuple(unique[key] for key in sorted(unique))
 
 
-def read_document(address: str, patience: Patience = Patience()) -> tuple[Any, str]:
-    """A JSON document, and the address from which its relative hrefs start; a stac-geoparquet file as an item collection.
-
-    Raises:
-        CatalogError: If it cannot be had or is not JSON.
-    """
-    if is_remote(address):
-        return _get_json(address, patience)
-    path = Path(address)
-    try:
-        if path.suffix == ".parquet":
-            return _read_geoparquet(path), address
-        return json.loads(path.read_text(encoding="utf-8")), address
-    except (OSError, ValueError) as error:
-        raise CatalogError(f"cannot read the catalogue {address}: {error}", "check the path") from error
-
-
-def _get_json(address: str, patience: Patience) -> tuple[Any, str]:
-    retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(patience.attempts),
-        wait=tenacity.wait_exponential(multiplier=patience.wait_s, max=30.0),
-        retry=tenacity.retry_if_exception_type((requests.ConnectionError, requests.Timeout, _Busy)),
-        reraise=True,
-    )
-    try:
-        return retrying(_get_once, address)
-    except (requests.RequestException, _Busy, ValueError) as error:
-        raise CatalogError(
-            f"the catalogue {address} does not answer: {error}", "try again later, or give another --catalog"
-        ) from error
-
-
-class _Busy(Exception):
-    """The service asks to come back later."""
-
-
-def _get_once(address: str) -> tuple[Any, str]:
-    answer = requests.get(address, timeout=TIMEOUT_S, headers={"Accept": "application/json, application/geo+json"})
-    if answer.status_code in (408, 429) or answer.status_code >= 500:
-        raise _Busy(f"HTTP {answer.status_code}")
-    answer.raise_for_status()
-    return answer.json(), answer.url
-
-
-def _is_api(document: Any) -> bool:
-    """True for the landing page of a STAC API."""
-    if not isinstance(document, Mapping):
-        return False
-    links = document.get("links") or []
-    return bool(document.get("conformsTo")) and any(
-        isinstance(link, Mapping) and link.get("rel") == "search" for link in links
-    )
-
-
-def _search_api(
-    address: str,
-    collections: Sequence[str],
-    area: BaseGeometry,
-    interval: str | None,
-    page_size: int,
-    patience: Patience,
-) -> list[Found]:
-    from pystac_client import Client
-    from pystac_client.exceptions import APIError
-    from pystac_client.stac_api_io import StacApiIO
-    from urllib3.util.retry import Retry
-
-    retry = Retry(
-        total=patience.attempts,
-        backoff_factor=patience.wait_s,
-        status_forcelist=(408, 429, 500, 502, 503, 504),
-        allowed_methods=None,
-        raise_on_status=False,
-    )
-    try:
-        client = Client.open(address, stac_io=StacApiIO(timeout=TIMEOUT_S, max_retries=retry))
-        search = client.search(
-            collections=list(collections), intersects=mapping(area), datetime=interval, limit=page_size
-        )
-        pages = list(search.pages_as_dicts())
-    except (APIError, requests.RequestException, ValueError, KeyError) as error:
-        raise CatalogError(
-            f"the catalogue {address} does not answer a search: {_short(error)}",
-            "try again later, or give another --catalog",
-        ) from error
-    found = []
-    for page in pages:
-        for item in page.get("features") or []:
-            found.append(Found(item, _self_href(item) or f"{address}/"))
+def _collections_of(items: Iterable[CatalogItem], *, without: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Collections of some items but for those wanted -> asset keys of the first item of each."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in items:
+        assets = one.item.get("assets")
+        if one.item["collection"] not in without:
+            found.setdefault(one.item["collection"], tuple(assets) if isinstance(assets, Mapping) else ())
     return found
 
 
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]}..."
-
-
-def _self_href(item: Mapping[str, Any]) -> str | None:
-    for link in item.get("links") or []:
+def _self_href(item: Any) -> str | None:
+    links = item.get("links") if isinstance(item, Mapping) else None
+    for link in links if isinstance(links, list) else []:
         if isinstance(link, Mapping) and link.get("rel") == "self" and is_remote(str(link.get("href", ""))):
             return str(link["href"])
     return None
 
 
-def _walk(document: Any, base: str, patience: Patience, *, is_file: bool = False) -> Iterator[Found]:
-    """Every item of a static catalogue: depth first, children and items in the order of their links."""
-    waiting: list[tuple[Any, str]] = [(document, base)]
-    seen = {base}
-    while waiting:
-        current, where = waiting.pop()
-        kind = current.get("type") if isinstance(current, Mapping) else None
-        if kind == "Feature":
-            yield Found(dict(current), where)
-            continue
-        if kind == "FeatureCollection":
-            yield from (Found(dict(item), where) for item in current.get("features") or [] if isinstance(item, Mapping))
-            continue
-        if kind not in ("Catalog", "Collection"):
-            raise CatalogError(
-                f"{where} is no STAC document (its type is {kind!r})", "give a catalogue, an item collection or an API"
-            )
-        below = []
-        for link in current.get("links") or []:
-            if isinstance(link, Mapping) and link.get("rel") in ("child", "item") and link.get("href"):
-                href = absolute_href(str(link["href"]), where)
-                if href not in seen:
-                    seen.add(href)
-                    below.append(href)
-        if len(seen) > MAX_DOCUMENTS:
-            raise CatalogError(f"{base} has more than {MAX_DOCUMENTS} documents", "use the archive's API")
-        waiting.extend(read_document(href, patience) for href in reversed(below))
-
-
-def _read_geoparquet(path: Path) -> dict[str, Any]:
-    try:
-        import pyarrow.parquet
-        from stac_geoparquet.arrow import stac_table_to_items
-    except ImportError as error:
-        raise CatalogError(
-            f"reading {path} needs stac-geoparquet, which is not installed", 'pip install "cryosentinel[geoparquet]"'
-        ) from error
-    items = [dict(item) for item in stac_table_to_items(pyarrow.parquet.read_table(path))]
-    return {"type": "FeatureCollection", "features": json.loads(json.dumps(items, default=str))}
-
-
 def _touches(item: Mapping[str, Any], area: BaseGeometry) -> bool:
-    geometry = item.get("geometry")
-    return geometry is not None and bool(shapely.intersects(shapely.geometry.shape(geometry), area))
+    try:
+        return bool(shapely.intersects(footprint_of(item), area))
+    except DataError:
+        return True
 
 
 def _within(item: Mapping[str, Any], interval: str | None) -> bool:
-    """Whether an item's `datetime` lies in a closed interval of UTC times written as in `season.Season.interval`."""
+    """Whether an item's time shares a moment with a closed interval written as in `season.Season.interval`."""
     if interval is None:
         return True
-    moment = str((item.get("properties") or {}).get("datetime") or "")
-    first, last = interval.split("/")
-    return bool(moment) and first[:19] <= moment[:19] <= last[:19]
+    try:
+        begin, end = time_span_of(item)
+    except DataError:
+        return True
+    first, last = (text[:19] for text in interval.split("/"))
+    return begin.isoformat()[:19] <= last and first <= end.isoformat()[:19]

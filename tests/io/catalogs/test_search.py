@@ -10,19 +10,28 @@ import numpy as np
 import pytest
 import shapely
 from loopback import Loopback, loopback
+from made_items import optical_item, write_static
 from made_rasters import grid_at, write_tif
 
 from cryosentinel_core.errors import CatalogError, ConfigError, DataError, RasterError
-from cryosentinel_core.io.catalogs.search import Patience, resolve_reference, search_items
+from cryosentinel_core.io.catalogs.http import RetryPolicy
+from cryosentinel_core.io.catalogs.search import Catalogues, resolve_reference
 from cryosentinel_core.io.catalogs.signing import TokenSigner
+from cryosentinel_core.io.catalogs.static_catalog import CatalogItem
 from cryosentinel_core.io.rasters.access import Access
 from cryosentinel_core.io.rasters.source import read_on_grid
 from cryosentinel_core.scenes.items import absolute_href, scene_of_item, with_absolute_hrefs
 from cryosentinel_core.scenes.providers import EARTH_SEARCH, PLANETARY_COMPUTER, product_of, public_address
 
 WORLD = shapely.box(-180, -90, 180, 90)
-QUICK = Patience(attempts=3, wait_s=0.01)
+QUICK = RetryPolicy(attempts=3, wait_s=0.01)
 ACCESS = Access(attempts=3, wait_s=0.01)
+
+
+def search_items(
+    reference: str, collections: list[str], area: Any, interval: str | None, policy: RetryPolicy = QUICK
+) -> tuple[CatalogItem, ...]:
+    return Catalogues(policy).search(reference, collections, area, interval).items
 
 
 @pytest.fixture
@@ -42,19 +51,6 @@ def _quick_gdal(monkeypatch: pytest.MonkeyPatch) -> None:
 def pc_items(shared_data: Path, name: str) -> list[dict[str, Any]]:
     data = json.loads((shared_data / "stac" / "pc" / name).read_text())
     return data if isinstance(data, list) else data.get("features", [data])
-
-
-def optical_item(name: str = "a", *, when: str = "2023-08-01T05:00:00Z", **properties: Any) -> dict[str, Any]:
-    keys = PLANETARY_COMPUTER.products[0].assets.values()
-    return {
-        "type": "Feature", "stac_version": "1.0.0", "id": name, "collection": "sentinel-2-l2a",
-        "geometry": shapely.geometry.mapping(shapely.box(76, 42, 77, 43)), "bbox": [76, 42, 77, 43], "links": [],
-        "properties": {
-            "datetime": when, "platform": "Sentinel-2A", "eo:cloud_cover": 3.0, "s2:processing_baseline": "05.09",
-            "s2:mean_solar_zenith": 30.0, "s2:mean_solar_azimuth": 150.0, "sat:relative_orbit": 105, **properties,
-        },
-        "assets": {key: {"href": f"{key}.tif"} for key in keys},
-    }  # fmt: skip
 
 
 # ---- what an item says
@@ -230,19 +226,6 @@ def test_api_that_stays_away_is_a_catalogue_error(server: Loopback, path: str) -
 def test_nobody_there_is_a_catalogue_error() -> None:
     with pytest.raises(CatalogError, match="does not answer"):
         search_items("http://127.0.0.1:9/api", ["sentinel-2-l2a"], WORLD, None, QUICK)
-
-
-def write_static(folder: Path, items: list[dict[str, Any]]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    links = []
-    for item in items:
-        (folder / f"{item['id']}.json").write_text(json.dumps(item))
-        links.append({"rel": "item", "href": f"./{item['id']}.json"})
-    path = folder / "catalog.json"
-    path.write_text(
-        json.dumps({"type": "Catalog", "id": "static", "links": [*links, {"rel": "root", "href": "./catalog.json"}]})
-    )
-    return path
 
 
 def test_static_catalogue_over_http(server: Loopback) -> None:
