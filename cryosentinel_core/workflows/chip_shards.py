@@ -30,6 +30,9 @@ from cryosentinel_core.units import CELL_PX
 STRIP_PX: Final = 3 * CELL_PX
 """Windows whose first rows lie in the same strip of so many rows are read together."""
 
+ROWS_PER_GROUP: Final = 16
+"""Chips that are in memory while a shard is written."""
+
 FEW_VALID: Final = "few valid pixels"
 """Reason of a chip that too little was seen of."""
 
@@ -108,7 +111,7 @@ def make_shard(job: ShardJob) -> ShardResult:
     stream = chips()
     first = next(stream, None)
     if first is not None:
-        write_shard(job.path, chain([first], stream))
+        write_shard(job.path, chain([first], stream), rows_per_group=ROWS_PER_GROUP)
     result = ShardResult(
         n_windows=len(job.windows),
         n_chips=kept.total(),

@@ -8,6 +8,8 @@ import shapely
 
 from cryosentinel_core.chips.cutting import ChipWindow, centres_of, choose_windows, windows_of_area
 from cryosentinel_core.chips.labels import Outlines, label_year_of
+from cryosentinel_core.chips.overlaps import find_overlaps
+from cryosentinel_core.chips.split import BlockSplit
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Grid
@@ -71,6 +73,16 @@ def test_windows_belong_to_the_zone_of_their_centre() -> None:
     reach = 223 * 10.0 / 70_000
     assert lon.min() > 77.95 - 2 * reach
     assert lat.max() < 43.06 + 2 * reach
+
+
+def test_chips_of_two_zones_share_no_ground_across_splits() -> None:
+    area = Area("border", shapely.box(77.85, 43.0, 78.15, 43.2))
+    lat, lon = centres_of(windows_of_area(area, 112))
+    blocks = BlockSplit(size_deg=0.06, buffer_deg=0.0, rule="extents", train_below=50, val_below=75)
+    split = blocks.assign(lat, lon)
+    assert {"train", "val", "test"} <= set(split.tolist())
+    assert len(find_overlaps(lat, lon, split)) == 0
+    assert len(find_overlaps(lat, lon, blocks.changed({"rule": "published"}).assign(lat, lon))) > 100
 
 
 def test_background_is_drawn_the_same_way_every_year() -> None:
