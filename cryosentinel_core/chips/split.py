@@ -159,6 +159,18 @@ def is_kept(split: NDArray[np.str_]) -> NDArray[np.bool_]:
     return np.isin(split, KEPT)
 
 
+def warn_of_empty(counts: Mapping[str, int]) -> str:
+    """A sentence on the splits that have no chip; empty if all have some.
+
+    Args:
+        counts: Split -> chips.
+    """
+    without = [name for name in KEPT if not counts.get(name)]
+    if not without:
+        return ""
+    return f"no chip for {' and '.join(without)}: give smaller blocks (--block-size, --buffer) or other --shares"
+
+
 def count_blocks(
     blocks: BlockSplit, lat: NDArray[np.float64], lon: NDArray[np.float64], split: NDArray[np.str_]
 ) -> dict[str, int]:

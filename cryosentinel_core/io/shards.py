@@ -73,7 +73,7 @@ class ShardDataset:
         is_meant: Says of a region and a year whether its shards belong to the data set; None for all.
 
     Raises:
-        InputError: If no shard lies below it.
+        InputError: If there is no such folder, or no shard below it.
     """
 
     def __init__(self, root: Path, is_meant: Callable[[str, int], bool] | None = None) -> None:
@@ -81,6 +81,8 @@ class ShardDataset:
         self.shards = tuple(
             shard for shard in find_shards(root) if is_meant is None or is_meant(shard.region, shard.year)
         )
+        if not root.is_dir():
+            raise InputError(f"no folder {root}", "check the path of the data set")
         if not self.shards:
             raise InputError(f"no shard in {root}", f"wanted <folder>/<region>/<year>/{SHARD_PATTERN}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,12 @@ class ChipBuildSummary:
         if self.is_partial:
             lines.append("some stacks are incomplete: run the same command again to complete them")
         return "\n".join(lines)
+
+
+def count_splits(results: Sequence[ShardResult]) -> dict[str, int]:
+    """Chips by split, of some shards together."""
+    splits: dict[str, int] = _totals(list(results))["splits"]
+    return splits
 
 
 def _totals(results: list[ShardResult]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cryosentinel_core.chips.cutting import (
     windows_with_lake,
 )
 from cryosentinel_core.chips.labels import Outlines, label_year_of
-from cryosentinel_core.chips.split import BUFFER, UNKNOWN, BlockSplit
+from cryosentinel_core.chips.split import BUFFER, UNKNOWN, BlockSplit, warn_of_empty
 from cryosentinel_core.engine.jobs import run_jobs
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.area import Area
@@ -36,7 +36,7 @@ from cryosentinel_core.io.rasters.stack_files import RECORD, folder_of_tile, til
 from cryosentinel_core.io.tables.label_files import LabelSource
 from cryosentinel_core.io.workspace import Workspace, read_json, remove_leftovers
 from cryosentinel_core.provenance import Provenance, digest_of
-from cryosentinel_core.report.chip_build_summary import ChipBuildSummary, ShardResult
+from cryosentinel_core.report.chip_build_summary import ChipBuildSummary, ShardResult, count_splits
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.settings.chip_building import ChipBuildSettings
 from cryosentinel_core.settings.fetch import FetchSettings
@@ -95,12 +95,15 @@ def build_chips(
         results = _run(jobs, fetching, reporter)
         remove_other_shards(root, area.name, years, [job.path for job in jobs])
         write_dataset_record(root, blocks)
+    empty = warn_of_empty(count_splits(results))
+    if empty:
+        reporter.warn(empty)
     return ChipBuildSummary(
         root=root,
         region=area.name,
         results={job.path: result for job, result in zip(jobs, results, strict=True)},
         label_years=label_years,
-        warnings=tuple(fetched.warnings),
+        warnings=(*fetched.warnings, *([empty] if empty else [])),
         is_partial=fetched.is_partial,
     )
 

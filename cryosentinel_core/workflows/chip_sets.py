@@ -16,7 +16,7 @@ from cryosentinel_core.chips.chip_index import ChipIndex, assign_splits
 from cryosentinel_core.chips.overlaps import find_overlaps
 from cryosentinel_core.chips.place import place_of_centre
 from cryosentinel_core.chips.shard_chip import ShardChip
-from cryosentinel_core.chips.split import BlockSplit, count_blocks, is_kept
+from cryosentinel_core.chips.split import BlockSplit, count_blocks, is_kept, warn_of_empty
 from cryosentinel_core.chips.stats import count_bands, join_years, judge_years
 from cryosentinel_core.errors import DataError, InputError
 from cryosentinel_core.io.dataset_holdings import look_into
@@ -153,6 +153,9 @@ def examine_split(query: ChipQuery, table: Path | None, *, check: bool, reporter
         n_without_centre=len(index.take(is_kept(split) & ~index.has_centre)),
         table=table,
     )
+    empty = warn_of_empty(count_splits(split))
+    if empty:
+        reporter.warn(empty)
     if summary.overlaps is not None and len(summary.overlaps):
         raise DataError(
             f"{len(summary.overlaps)} pairs of chips of different splits share ground, as {summary.pairs_in_words()[0]}",

@@ -115,7 +115,9 @@ def test_chips_that_share_ground_fail_the_proof(tmp_path: Path) -> None:
     failed = run(*bare)
     assert isinstance(failed.exception, DataError)
     assert "1 pairs of chips of different splits share ground, as c0 (" in failed.exception.message
-    assert told(*bare, "--split-rule", "extents")["splits"]["BUFFER"] == 2
+    strict = run(*bare, "--split-rule", "extents", "--json")
+    assert json.loads(strict.stdout)["splits"]["BUFFER"] == 2
+    assert "no chip for train and val and test: give smaller blocks" in strict.stderr
     unplaced = make_dataset(tmp_path / "old", [lake_chip(0, lat=None, lon=None)])
     nothing = run("chips", "split", unplaced, "--check")
     assert isinstance(nothing.exception, DataError)
