@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from cryosentinel_cli import change, chips, doctor, fetch, model, predict, regions, simulate
+from cryosentinel_cli import change, chips, doctor, evaluate, fetch, model, predict, regions, simulate
 from cryosentinel_cli.environment import mend_for_command
 from cryosentinel_cli.groups import CommonFirst
 from cryosentinel_core import __version__
@@ -52,6 +52,7 @@ for _command in (
     predict.predict,
     change.change,
     chips.chips,
+    evaluate.evaluate,
     simulate.simulate,
     model.model,
     regions.regions,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from cryosentinel_cli.settings_file import FILE_NAME, load_settings_file
 from cryosentinel_core.errors import ConfigError
@@ -221,6 +222,11 @@ def build_settings(kind: type[S], values: dict[str, Any]) -> S:
             f"{field} is {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}",
             f"see the flag --{field.replace('_', '-').removesuffix('-m2').removesuffix('-m')} in --help",
         ) from None
+
+
+def is_said(name: str) -> bool:
+    """True if a parameter stands on the command line: a settings file's area and years are not meant for chips."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def workspace_root(workspace: str | None) -> Path:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import (
@@ -15,6 +14,7 @@ from cryosentinel_cli.options import (
     common,
     fetch_options,
     fetch_settings,
+    is_said,
     predict_options,
     predict_settings,
     resolve_area,
@@ -94,7 +94,7 @@ def predict(
 
     home = Workspace(workspace_root(workspace))
     if chips is not None:
-        chosen_years = year if _is_said("year") else ()
+        chosen_years = year if is_said("year") else ()
         _check_chips_flags(chips, region, chosen_years)
         from cryosentinel_core.workflows.chips import predict_chips
 
@@ -115,11 +115,6 @@ def predict(
         summary = run_predict(home, area, years, settings, fetching, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())
     return 3 if summary.is_partial else 0
-
-
-def _is_said(name: str) -> bool:
-    """True if a parameter stands on the command line: a settings file's area and years are not meant for chips."""
-    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _select_chips(
@@ -143,9 +138,9 @@ def _check_chips_flags(chips: str, regions: tuple[str, ...], years: tuple[int, .
     Raises:
         click.UsageError: If there is one (exit code 2).
     """
-    if _is_said("aoi"):
+    if is_said("aoi"):
         raise click.UsageError("--chips takes no --aoi: each chip brings its own place")
-    if _is_said("min_elevation"):
+    if is_said("min_elevation"):
         raise click.UsageError("--min-elevation goes with an area: every chip is mapped")
     from cryosentinel_core.io.shards import find_shards
 

@@ -53,6 +53,11 @@ class ChipIndex:
         return self if n_chips is None else self.take(np.arange(min(n_chips, len(self))))
 
     @property
+    def n_unplaced(self) -> int:
+        """Chips whose centre is not known or lies outside UTM."""
+        return int((~self.has_centre).sum())
+
+    @property
     def has_centre(self) -> NDArray[np.bool_]:
         """(N,) True where the centre is known and lies within UTM."""
         known = np.isfinite(self.lat) & np.isfinite(self.lon)

@@ -34,6 +34,7 @@ def build_segmenter(settings: PredictSettings) -> Segmenter:
         threads=settings.threads,
         compiling=settings.compiling,
         spread=settings.uncertainty,
+        modalities=settings.modalities,
     )
     if len(paths) == 1:
         return load_segmenter(paths[0], weights=settings.weights, **how)
@@ -55,7 +56,7 @@ class SegmenterHolder:
         """
         key = (
             settings.models, settings.device, settings.precision, settings.batch_size, settings.tta, settings.weights,
-            settings.threads, settings.compiling, settings.uncertainty,
+            settings.threads, settings.compiling, settings.uncertainty, settings.modalities,
         )  # fmt: skip
         with self._lock:
             if self._held is None or self._held[0] != key:

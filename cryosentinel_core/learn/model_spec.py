@@ -229,3 +229,22 @@ PRETRAINING_NORMALISATION: Final = Normalisation(
     dem=BandStatistics(means=(670.665,), stds=(951.272,)),
 )  # fmt: skip
 """TerraMind's own pretraining statistics (Jakubik et al. 2025), for a fine-tune that starts without a data set's own."""
+
+
+def choose_modalities(trained: tuple[str, ...], asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The modalities to look at, in the order of those that the weights were trained with.
+
+    Args:
+        trained: Of the weights.
+        asked: Some of them; None for all.
+
+    Raises:
+        ModelError: If one is not among them, or the optical one is left out.
+    """
+    if asked is None:
+        return trained
+    unknown = [name for name in asked if name not in trained]
+    if unknown or "S2L2A" not in asked:
+        said = f"no modality {', '.join(unknown)} in the weights" if unknown else f"modalities {', '.join(asked)}"
+        raise ModelError(said, f"choose of {', '.join(trained)}; S2L2A must be among them")
+    return tuple(name for name in trained if name in asked)

@@ -34,6 +34,7 @@ class PredictSettings(Frozen):
         threads: CPU threads of one network process; a run that was interrupted goes on with the number that it began with.
         compiling: Whether the network is compiled: `on`, `off`, or `auto` for large jobs on a GPU.
         weights: `model`, or `ema` for the averaged copy that a checkpoint may hold.
+        modalities: The network sees these alone, of those that it was trained with, S2L2A among them; None for all.
         uncertainty: Write the spread of the members' logits, and give lakes an area band.
         scheduler: Address of a dask.distributed scheduler, or None.
         tile_cells: Cells along a tile of work; never changes a result.
@@ -53,6 +54,7 @@ class PredictSettings(Frozen):
     threads: int = Field(default=2, ge=1, le=256)
     compiling: Literal["auto", "on", "off"] = "auto"
     weights: Literal["model", "ema"] = "model"
+    modalities: tuple[str, ...] | None = None
     uncertainty: bool = False
     scheduler: str | None = None
     tile_cells: Literal[1, 2, 5, 10] = TILE_CELLS

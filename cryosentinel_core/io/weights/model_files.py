@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.io.weights.hub import HUB_PREFIX, HubReference, fetch_from_hub
@@ -56,6 +56,7 @@ class Computing(TypedDict, total=False):
         threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
         compiling: `on`, `off` or `auto`: whether the network is compiled for a job.
         spread: Whether the variance over flips and models is given too; the name then ends in `-spread`.
+        modalities: Of the network's own, those that it is to see; None for all.
     """
 
     device: str
@@ -65,6 +66,7 @@ class Computing(TypedDict, total=False):
     threads: int | None
     compiling: Compiling
     spread: bool
+    modalities: tuple[str, ...] | None
 
 
 def load_segmenter(path: Path, *, weights: Weights = "model", **how: Unpack[Computing]) -> NetworkSegmenter:
@@ -93,6 +95,28 @@ def load_segmenter(path: Path, *, weights: Weights = "model", **how: Unpack[Comp
         recipe=checkpoint.recipe,
         **how,
     )
+
+
+def choose_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
+    """The copy of the weights that a checkpoint is judged by: its moving average where it holds one, of a soup its own.
+
+    A soup is known by its list of ingredients or, where its maker kept none, by its name; a moving average that lies in its file
+    is that of the run's last checkpoint.
+
+    Args:
+        path: A `.ckpt` or `.safetensors` file.
+
+    Returns:
+        Which copy, and the file's hyperparameters as plain data.
+
+    Raises:
+        CheckpointError: If the file is damaged, unsafe or of another network.
+    """
+    from cryosentinel_core.io.weights.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    is_soup = bool(checkpoint.ingredients) or "soup" in path.stem.lower()
+    return "ema" if checkpoint.has_ema and not is_soup else "model", checkpoint.hyper_parameters
 
 
 def load_ensemble(paths: Sequence[Path], *, weights: Weights = "model", **how: Unpack[Computing]) -> EnsembleSegmenter:

@@ -23,6 +23,7 @@ from cryosentinel_core.learn.inference.devices import choose_device
 from cryosentinel_core.learn.inference.passes import FLIPS, Passes
 from cryosentinel_core.learn.inference.precision import Precision, bf16_error, choose_precision, store_in_bf16
 from cryosentinel_core.learn.inference.staging import StagedChips, allocate, stage_chips, standardise
+from cryosentinel_core.learn.model_spec import choose_modalities
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, fold_batch_norms
 from cryosentinel_core.segment.arrays import HOST, Arrays
 from cryosentinel_core.segment.error_model import NETWORK_ERRORS, UncertaintyModel
@@ -67,9 +68,11 @@ class NetworkSegmenter:
             `on`, `off`, or `auto` (on a GPU where `pays_to_compile`).
         spread: Whether the variance over the flips is given beside their mean: answers are then (N, 2, 224, 224), and the name
             ends in `-spread`, since what it leads to is another result.
+        modalities: Of those that the weights were trained with, the ones to be looked at; None for all. The encoder averages
+            over what it is given, which it was never trained for.
 
     Raises:
-        ModelError: If the device is not there or a number is out of range.
+        ModelError: If the device is not there, a number is out of range, or the weights know no such modality.
     """
 
     def __init__(
@@ -87,10 +90,12 @@ class NetworkSegmenter:
         threads: int | None = None,
         compiling: Compiling = "off",
         spread: bool = False,
+        modalities: tuple[str, ...] | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.normalisation = normalisation
         self.spec = network.spec
+        self.modalities = choose_modalities(network.spec.modalities, modalities)
         self.tta = tta
         self._has_spread = spread
         self._name, self._sha256, self._recipe = name, sha256, recipe
@@ -194,6 +199,8 @@ class NetworkSegmenter:
         }
         if self._has_spread:
             parts["spread"] = _SPREAD_VERSION
+        if self.modalities != self.spec.modalities:
+            parts["modalities"] = self.modalities
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -339,11 +346,11 @@ class NetworkSegmenter:
     def _groups(self, staged: StagedChips) -> Iterator[tuple[NDArray[np.int64], dict[str, Tensor]]]:
         """Chips with radar, then chips without, each with their rows in the batch."""
         everything = np.arange(len(staged))
-        has_radar = staged.has_radar & ("S1GRD" in self.spec.modalities)
+        has_radar = staged.has_radar & ("S1GRD" in self.modalities)
         chips = standardise(staged, self.normalisation, self.device)
         for rows, absent in ((everything[has_radar], False), (everything[~has_radar], True)):
             if len(rows):
-                names = [name for name in self.spec.modalities if not (absent and name == "S1GRD")]
+                names = [name for name in self.modalities if not (absent and name == "S1GRD")]
                 if len(rows) == len(staged):
                     yield rows, {name: chips[name] for name in names}
                 else:

@@ -1,0 +1,151 @@
+"""`cryosentinel evaluate`: how good a model is, on chips whose truth is known, or a map against an inventory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cryosentinel_cli.console import Console
+from cryosentinel_cli.options import build_settings, common, compose, is_said, workspace_root
+
+if TYPE_CHECKING:
+    from cryosentinel_core.settings.evaluate import EvaluateSettings
+    from cryosentinel_core.settings.predict import PredictSettings
+
+judging_options = compose(
+    click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
+                 help="Probability from which a pixel is water, for all figures but the sweep."),
+    click.option("--tta/--no-tta", default=True, show_default=True, help="Average logits over the four flips."),
+    click.option("--modalities", metavar="A,B", help="Let the network see these alone, as S2L2A,DEM; without S1GRD, pixels "
+                 "count wherever optical and terrain data are good.  [default: all that it was trained with]"),
+    click.option("--device", default="auto", show_default=True, metavar="auto, cpu or cuda", help="Where to compute."),
+    click.option("--precision", type=click.Choice(["float32", "bf16"]), default="float32", show_default=True,
+                 help="Of the network's arithmetic."),
+    click.option("--batch-size", default="auto", show_default=True, metavar="auto or N", help="Chips per pass."),
+    click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Of a network on a CPU."),
+    click.option("--compile", "compiling", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
+                 help="Compile the network first; auto does so for large jobs on a GPU."),
+    click.option("--weights", type=click.Choice(["auto", "model", "ema"]), default="auto", show_default=True,
+                 help="Which copy in the checkpoint; auto takes the moving average where there is one, of a soup its own."),
+)  # fmt: skip
+
+chips_options = compose(
+    click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
+                 help="A data set of chips: FOLDER/REGION/YEAR/shard_*.parquet."),
+    click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="val", show_default=True,
+                 help="Whose chips are judged on."),
+    click.option("--region", "region", multiple=True, metavar="NAME",
+                 help="Region of the data set; give it again for more.  [default: all]"),
+    click.option("--year", "year", type=int, multiple=True, metavar="Y",
+                 help="Year of the data set; give it again for more.  [default: all]"),
+    click.option("--n-chips", type=click.IntRange(1), metavar="N", help="Take the first N chips of the split.  [default: all]"),
+    click.option("--block-size", default="0.15", show_default=True, metavar="DEGREES or column",
+                 help="Side of the blocks that divide the ground into splits and that intervals draw; 'column' believes what the "
+                 "shards say of each chip's split."),
+    click.option("--block-buffer", type=click.FloatRange(0), default=0.02, show_default=True, metavar="DEGREES",
+                 help="Chips whose centre is nearer to the edge of their block belong to no split."),
+    click.option("--seen-blocks", type=float, multiple=True, metavar="DEGREES",
+                 help="Block size of a split that the weights were trained by; give it again for more. Tells how much of the ground "
+                 "they have seen.  [default: what the checkpoint says]"),
+    click.option("--exclude", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+                 help="CSV with a column chip_id (as `audit` writes it, or a plain list): chips whose label is wrong are left out."),
+    click.option("--water-index/--no-water-index", "with_water_index", default=True, show_default=True,
+                 help="Judge the water index on the same chips, beside the network."),
+    click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True), default=0.95, show_default=True,
+                 help="Of the intervals."),
+    click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+                 help="Where the files go.  [default: evaluation/MODEL in the workspace]"),
+)  # fmt: skip
+
+
+@click.command()
+@click.option("--model", multiple=True, metavar="hf://REPO/FILE, FILE or water-index", show_default="the published weights",
+              help="Network weights (.ckpt or .safetensors), or the baseline water-index. Give it again to judge the mean of the "
+              "logits of several weights.")  # fmt: skip
+@chips_options
+@judging_options
+@common
+def evaluate(
+    model: tuple[str, ...], data: Path | None, output: Path | None, workspace: str | None, verbose: bool, quiet: bool,
+    as_json: bool, **values: Any,
+) -> int:  # fmt: skip
+    """Judge a model on chips whose lakes are known.
+
+    The published protocol: moving-average weights where there are some, logits averaged over four flips, counts of pixels summed
+    over all chips before any ratio is taken, thresholds 0.1 to 0.9. Beside each figure stands an interval that draws whole blocks
+    of ground, since chips of one block share their lakes; with fewer than 8 blocks it is withheld. The water index is judged on
+    the same chips.
+
+    \b
+    Examples:
+      cryosentinel evaluate --model soup.ckpt --data ./dataset --split test
+      cryosentinel evaluate --model soup.ckpt --data ./dataset --modalities S2L2A,DEM
+      cryosentinel evaluate --model water-index --data ./dataset --split all
+      cryosentinel evaluate --model soup.ckpt --data ./dataset --split test --exclude wrong.csv --json
+    """
+    if data is None:
+        raise click.UsageError("say which chips with --data DIR")
+    settings = evaluate_settings(values)
+    predicting = judging_settings(model, values)
+    from cryosentinel_core.workflows.evaluate import evaluate_chips
+    from cryosentinel_core.workflows.judged_model import choose_judged
+
+    with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+        judged = choose_judged(predicting, settings, is_auto=values["weights"] == "auto")
+        folder = output or workspace_root(workspace) / "evaluation"
+        summary = evaluate_chips(data, *judged, folder, is_parent=output is None, reporter=console)
+    console.summary(summary.as_dict(), summary.as_text())
+    return 3 if summary.is_partial else 0
+
+
+def evaluate_settings(values: dict[str, Any]) -> EvaluateSettings:
+    """The settings of judging from a command's parameters.
+
+    Raises:
+        ConfigError: If a value is not allowed.
+        click.UsageError: If a size is no number (exit code 2).
+    """
+    from cryosentinel_core.settings.evaluate import EvaluateSettings
+
+    size = values["block_size"]
+    try:
+        block_size = None if size == "column" else float(size)
+    except ValueError:
+        raise click.BadParameter(f"{size!r} is neither a number nor column", param_hint="--block-size") from None
+    names = ("split", "n_chips", "confidence", "with_water_index", "exclude")
+    picked = {name: values[name] for name in names}
+    picked |= {
+        "regions": values["region"],
+        "years": values["year"] if is_said("year") else (),
+        "block_size_deg": block_size,
+        "block_buffer_deg": values["block_buffer"],
+        "seen_sizes_deg": values["seen_blocks"],
+    }
+    return build_settings(EvaluateSettings, picked)
+
+
+def judging_settings(model: tuple[str, ...], values: dict[str, Any]) -> PredictSettings:
+    """Which model is judged and how it computes.
+
+    Raises:
+        ConfigError: If a value is not allowed.
+    """
+    from cryosentinel_core.settings.predict import DEFAULT_MODEL, PredictSettings
+
+    batch = values["batch_size"]
+    if batch != "auto" and (not batch.isdecimal() or int(batch) < 1):
+        raise click.BadParameter(f"{batch!r} is neither auto nor a number from 1 up", param_hint="--batch-size")
+    batch_size = None if batch == "auto" else int(batch)
+    models = model or (DEFAULT_MODEL,)
+    asked = values["modalities"]
+    picked = {name: values[name] for name in ("threshold", "tta", "device", "precision", "threads", "compiling")}
+    picked |= {
+        "model": models[0],
+        "more_models": tuple(models[1:]),
+        "batch_size": batch_size,
+        "weights": "model" if values["weights"] == "auto" else values["weights"],
+        "modalities": None if asked is None else tuple(name.strip() for name in asked.split(",") if name.strip()),
+    }
+    return build_settings(PredictSettings, picked)
