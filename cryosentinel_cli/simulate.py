@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import common
+from cryosentinel_core.reporter import counted
+
+if TYPE_CHECKING:
+    from cryosentinel_core.simulate import SimulationSummary
 
 
 def _parse_years(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
@@ -72,9 +76,14 @@ def simulate(
     )  # fmt: skip
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
         summary = run_simulate(directory, settings, progress=console.progress)
+    console.summary(asdict(summary), _in_words(summary))
+
+
+def _in_words(summary: SimulationSummary) -> str:
+    """What was written, and what happens to the lakes, in two lines."""
     kinds = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
-    text = (
+    return (
         f"{summary.n_optical_items} Sentinel-2, {summary.n_radar_items} Sentinel-1 and {summary.n_terrain_items} DEM items, "
-        f"{summary.bytes_written / 1e6:.0f} MB, in {summary.directory}\n{summary.n_events} lakes and pairs of years: {kinds}"
+        f"{summary.bytes_written / 1e6:.0f} MB, in {summary.directory}\n"
+        f"{counted(summary.n_events, 'lake and pair', 'lakes and pairs')} of years: {kinds}"
     )
-    console.summary(asdict(summary), text)
