@@ -111,6 +111,10 @@ def change(
     asked = check_years(years, least=2)
     predicting, fetching = predict_settings(values), fetch_settings(values)
     area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
+    if watch is not None:
+        from cryosentinel_core.io.tables.inventories import read_watched
+
+        read_watched(watch)  # what cannot be read is told now, not after hours
     from cryosentinel_core.io.workspace import Workspace
     from cryosentinel_core.workflows.change import change as run_change
     from cryosentinel_core.workflows.predict import predict as run_predict

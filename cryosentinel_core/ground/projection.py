@@ -5,6 +5,8 @@ Neighbours: `lattice` lays pixels on a zone; `geodesic` measures on the ellipsoi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,8 +14,9 @@ from typing import Any
 import numpy as np
 import shapely
 from pyproj import Transformer
+from pyproj.exceptions import ProjError
 
-from cryosentinel_core.errors import AreaError, InputError
+from cryosentinel_core.errors import AreaError, DataError, InputError
 
 
 @dataclass(frozen=True, order=True)
@@ -62,6 +65,22 @@ def zone_of_lonlat(lon: float, lat: float) -> Zone:
     wrapped = (lon + 180.0) % 360.0 - 180.0
     number = min(int((wrapped + 180.0) // 6.0) + 1, 60)
     return Zone((32600 if lat >= 0 else 32700) + number)
+
+
+@contextmanager
+def crs_of_earth(what: object) -> Iterator[None]:
+    """Turn PROJ's refusal of a CRS, inside the `with`, into one sentence about a file.
+
+    Args:
+        what: The file.
+
+    Raises:
+        DataError: If the CRS is unknown to PROJ or tied to no place on Earth, as that of a building site.
+    """
+    try:
+        yield
+    except ProjError as error:
+        raise DataError(f"{what}: its CRS is unknown or tied to no place on Earth", "save it in EPSG:4326") from error
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.errors import DataError
 from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
+from cryosentinel_core.ground.projection import crs_of_earth
 from cryosentinel_core.lakes.outlines import repair_polygon
 from cryosentinel_core.lakes.tables import LAKE_COLUMNS, Inventory
 from cryosentinel_core.lakes.uncertainty import inventory_sigma
@@ -41,7 +42,7 @@ def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Rep
         along the perimeter stands as the random error; what an inventory does not tell is NaN or empty.
 
     Raises:
-        DataError: If no polygon is left.
+        DataError: If no polygon is left, or the CRS is tied to no place on Earth.
     """
     geometry = shapely.force_2d(frame.geometry.to_numpy())
     name = f"inventory of {inventory.year}"
@@ -51,7 +52,8 @@ def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Rep
     if broken.any():
         geometry[broken] = [repair_polygon(item) for item in geometry[broken]]
         reporter.warn(f"{name}: {counted(int(broken.sum()), 'invalid outline')} repaired")
-    lonlat = gpd.GeoSeries(geometry, crs=frame.crs).to_crs(4326).to_numpy()
+    with crs_of_earth(inventory.path):
+        lonlat = gpd.GeoSeries(geometry, crs=frame.crs).to_crs(4326).to_numpy()
     mixed = shapely.get_type_id(lonlat) == shapely.GeometryType.GEOMETRYCOLLECTION
     bent = ~shapely.is_valid(lonlat) | mixed
     lonlat[bent] = [repair_polygon(item) for item in lonlat[bent]]

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from cryosentinel_core.chips.chip_result import ChipResult
 from cryosentinel_core.chips.metrics import Counts
+from cryosentinel_core.reporter import counted
 
 NAMED_AT_MOST: Final = 20
 """Chips that a summary's text and its warnings name one by one; `run.json` holds all of them."""
@@ -79,11 +80,11 @@ class ChipsSummary:
         if self.n_labelled:
             c = self.counts
             lines.append(
-                f"against the labels of {self.n_labelled} chips: {c.intersection} px water in both, {c.union} in either "
+                f"against the labels of {counted(self.n_labelled, 'chip')}: {c.intersection} px water in both, {c.union} in either "
                 f"({c.fp} found alone, {c.fn} labelled alone), "
                 + ("no IoU, as there is no water in either" if c.iou is None else f"IoU {c.iou:.4f}")
             )
-        return "\n".join([*lines, f"{self.n_lakes} lakes, in {self.folder}"])
+        return "\n".join([*lines, f"{counted(self.n_lakes, 'lake')}, in {self.folder}"])
 
 
 def _first_of(lines: Sequence[str], what: str) -> list[str]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cryosentinel_core.reporter import counted
+
 
 @dataclass(frozen=True, kw_only=True)
 class YearResult:
@@ -69,7 +71,7 @@ class PredictSummary:
     def as_text(self) -> str:
         """A few lines for a person."""
         lines = [
-            f"{year.year}: {year.n_lakes} lakes, {year.lake_area_m2 / 1e6:.3f} km2, "
+            f"{year.year}: {counted(year.n_lakes, 'lake')}, {year.lake_area_m2 / 1e6:.3f} km2, "
             f"{100 * year.observed_share:.1f} % of the ground observed, in {year.folder}"
             for year in self.years
         ]

@@ -224,3 +224,19 @@ def test_another_area_under_a_name_in_use(here: Path) -> None:
         "b/озёра.geojson has 16.30 km2 at 78.000 E, 43.015 N, and its name 'озёра' is taken"
     )
     assert "w/озёра/aoi.geojson has 13.58 km2 at 77.025 E, 43.015 N" in error.message
+
+
+def test_watched_lakes_and_inventories_of_a_building_site(here: Path) -> None:
+    """A watched file is read before anything is fetched; a local CRS is told for every kind of file."""
+    frame = geopandas.GeoDataFrame({"name": ["x"]}, geometry=[WEST], crs=4326)
+    frame.to_file("a.geojson")
+    frame.to_file("site.shp")
+    (here / "site.prj").write_text(LOCAL)
+    (here / "text.txt").write_text("no outlines")
+    for watched, message in (("site.shp", "tied to no place on Earth"), ("text.txt", "could not read text.txt")):
+        arguments = ["change", "2017", "2023", "--aoi", "a.geojson", "--catalog", "nowhere", "--watch", watched]
+        assert message in str(CliRunner().invoke(cli, arguments).exception)
+    arguments = ["change", "--lakes", "2010=a.geojson@30m", "--lakes", "2020=site.shp@30m"]
+    assert "site.shp: its CRS is unknown or tied to no place on Earth" in str(
+        CliRunner().invoke(cli, arguments).exception
+    )

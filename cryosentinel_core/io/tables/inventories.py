@@ -12,6 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import DataError, InputError
+from cryosentinel_core.ground.projection import crs_of_earth
 from cryosentinel_core.io.tables.vector import layers_of, read_layer
 from cryosentinel_core.lakes.inventory import clean_inventory
 from cryosentinel_core.lakes.tables import Inventory
@@ -52,7 +53,7 @@ def read_watched(path: Path) -> list[tuple[str, BaseGeometry]]:
     """Names and places (EPSG:4326) of the lakes that always get a row, of all layers of a vector file.
 
     Raises:
-        DataError: If the file cannot be read or does not say its CRS.
+        DataError: If the file cannot be read, does not say its CRS, or has one that is tied to no place on Earth.
     """
     found: list[tuple[str, BaseGeometry]] = []
     layers: list[str | None] = [*layers_of(path)]
@@ -60,7 +61,8 @@ def read_watched(path: Path) -> list[tuple[str, BaseGeometry]]:
         frame = read_layer(path, layer)
         if frame.crs is None:
             raise DataError(f"{path} does not say its CRS", "save it as GeoPackage or GeoJSON with its CRS")
-        places = shapely.force_2d(frame.to_crs(4326).geometry.to_numpy())
+        with crs_of_earth(path):
+            places = shapely.force_2d(frame.to_crs(4326).geometry.to_numpy())
         label = next((name for name in frame.columns if str(name).lower() in _NAME_COLUMNS), None)
         names = pd.Series("", index=frame.index) if label is None else frame[label].astype(str)
         for name, place in zip(names, places, strict=True):
