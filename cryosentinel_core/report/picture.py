@@ -7,11 +7,10 @@ bytes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -23,11 +22,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.change.change_table import ChangeTables
 from cryosentinel_core.ground.lattice import Grid
-from cryosentinel_core.ground.projection import transformer, zone_of_lonlat
+from cryosentinel_core.ground.projection import transformer
 from cryosentinel_core.io.workspace import writing
 from cryosentinel_core.io.year_results import TrueColour
 from cryosentinel_core.lakes.tables import Status
@@ -46,23 +44,24 @@ from cryosentinel_core.report.maps import (
     show_ground,
     stretch_limits,
 )
+from cryosentinel_core.report.panels import (
+    DPI,
+    HEIGHT_IN,
+    N_CLOSE_UPS,
+    WIDTH_IN,
+    close_up_grid,
+    extent_of_rows,
+    map_boxes,
+    zone_of_rows,
+)
 from cryosentinel_core.reporter import counted
-from cryosentinel_core.units import HECTARE_M2, PIXEL_M
+from cryosentinel_core.units import HECTARE_M2
 
 GAINED, LOST = "#1f9ede", "#e8590c"
 """Blue and vermilion: told apart by all common kinds of colour blindness (after Okabe and Ito 2008)."""
 _UNSEEN = "#ff9de2"
 BEFORE, AFTER = "#ffe14d", "#ffffff"
 _PAPER, _INK = "#ffffff", "#1c2430"
-_DPI, _WIDTH_IN, _HEIGHT_IN = 150, 16.0, 9.0
-_N_CLOSE: Final = 4
-_MAPS_WIDTH: Final = 0.602
-"""Share of the figure's width that the maps take beside the close-ups."""
-_TALL_ASPECT: Final = 0.295 * _WIDTH_IN / (0.735 * _HEIGHT_IN)
-_WIDE_TALL: Final = 0.335
-_WIDE_ASPECT: Final = _MAPS_WIDTH * _WIDTH_IN / (_WIDE_TALL * _HEIGHT_IN)
-_WIDE_FROM: Final = (_TALL_ASPECT * _WIDE_ASPECT) ** 0.5
-"""Width / height of the ground from which the maps are drawn one above the other."""
 
 
 def draw_change(
@@ -89,11 +88,11 @@ def draw_change(
     """
     year_from, *_, year_to = tables
     rows = found.change[found.change["pair"] == f"{year_from}-{year_to}"].reset_index(drop=True)
-    figure = Figure(figsize=(_WIDTH_IN, _HEIGHT_IN), dpi=_DPI, facecolor=_PAPER)
+    figure = Figure(figsize=(WIDTH_IN, HEIGHT_IN), dpi=DPI, facecolor=_PAPER)
     FigureCanvasAgg(figure)
     _write_heading(figure, rows, title, year_from, year_to)
-    epsg = _zone_of_rows(rows)
-    extent = _extent_of_rows(rows, epsg)
+    epsg = zone_of_rows(rows)
+    extent = extent_of_rows(rows, epsg)
     if extent is None:
         figure.text(0.5, 0.5, "No lake in either year", ha="center", va="center", fontsize=22, color=QUIET)
     else:
@@ -205,7 +204,7 @@ def _draw_maps(figure: Figure, content: _Content, extent: Grid, min_observed: fl
     """The two maps; reflectance shown as black and as white."""
     images = [read_image(content.sources.get(year), content.epsg, extent) for year in content.years]
     limits = stretch_limits([image for image in images if image is not None])
-    boxes = _map_boxes(extent, len(content.close) > 0)
+    boxes = map_boxes(extent, len(content.close) > 0)
     for number, (year, image, box) in enumerate(zip(content.years, images, boxes, strict=True)):
         axes = figure.add_axes(box)
         show_ground(axes, image, limits, extent)
@@ -223,23 +222,14 @@ def _draw_maps(figure: Figure, content: _Content, extent: Grid, min_observed: fl
     return limits
 
 
-def _map_boxes(extent: Grid, has_close: bool) -> list[tuple[float, float, float, float]]:
-    """(left, bottom, width, height) of the two maps: side by side for a tall area, one above the other for a wide one."""
-    width = _MAPS_WIDTH if has_close else 0.925
-    if extent.width > extent.height * _WIDE_FROM:
-        return [(0.045, 0.115 + _WIDE_TALL + 0.062, width, _WIDE_TALL), (0.045, 0.115, width, _WIDE_TALL)]
-    half = (width - 0.012) / 2.0
-    return [(0.045, 0.115, half, 0.735), (0.045 + half + 0.012, 0.115, half, 0.735)]
-
-
 def _draw_close(figure: Figure, content: _Content, limits: Limits | None) -> None:
     """The largest changes close up: the later year's image, both shores, gained and lost water."""
     first, last = content.years
     source = content.sources.get(last)
     for number, (_, row) in enumerate(content.close.iterrows()):
         down, across = divmod(number, 2)
-        axes = figure.add_axes((0.672 + 0.158 * across, 0.505 - 0.39 * down, 0.148, 0.148 * _WIDTH_IN / _HEIGHT_IN))
-        grid = _close_grid(row.geometry, content.epsg)
+        axes = figure.add_axes((0.672 + 0.158 * across, 0.505 - 0.39 * down, 0.148, 0.148 * WIDTH_IN / HEIGHT_IN))
+        grid = close_up_grid(row.geometry, content.epsg)
         show_ground(axes, read_image(source, content.epsg, grid), limits, grid)
         add_fills(axes, content.pieces)
         add_outlines(axes, content.outlines[last], **shore_style(AFTER, dashed=False, width=1.7))
@@ -264,53 +254,7 @@ def _largest_changes(rows: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """The significant changes of lakes, largest first, at most four; of those not significant none."""
     told = rows[(rows["significant"].fillna(False)) & (rows["change_m2"].abs() > 0)]
     order = np.lexsort((told["lake_key"].to_numpy(), -told["change_m2"].abs().to_numpy()))
-    return told.iloc[order[:_N_CLOSE]]
-
-
-def _zone_of_rows(rows: gpd.GeoDataFrame) -> int:
-    """The zone that holds most lakes (tie: lower)."""
-    zones = [zone_of_lonlat(lon, lat).epsg for lon, lat in zip(rows["lon"], rows["lat"], strict=True)]
-    if not zones:
-        return 32643
-    numbers, counts = np.unique(zones, return_counts=True)
-    return int(numbers[np.argmax(counts)])
-
-
-def _extent_of_rows(rows: gpd.GeoDataFrame, epsg: int) -> Grid | None:
-    """The rectangle of the maps: all lakes with a margin, in the shape of a panel."""
-    geometry = rows.geometry.to_numpy()
-    filled = geometry[~(shapely.is_missing(geometry) | shapely.is_empty(geometry))]
-    places = shapely.points(rows[["lon", "lat"]].to_numpy()[shapely.is_missing(geometry)])
-    if not len(filled) + len(places):
-        return None
-    placed = in_zone(np.concatenate([filled, places]), epsg)
-    minx, miny, maxx, maxy = shapely.total_bounds(placed)
-    is_wide = maxx - minx > _WIDE_FROM * (maxy - miny)
-    aspect = _WIDE_ASPECT if is_wide else _TALL_ASPECT
-    return _grid_around(placed, epsg, margin=0.05, min_side_m=1500.0, aspect=aspect)
-
-
-def _close_grid(geometry: BaseGeometry, epsg: int) -> Grid:
-    """A square around one lake."""
-    return _grid_around(
-        in_zone(np.array([geometry], dtype=object), epsg), epsg, margin=0.3, min_side_m=400.0, aspect=1.0
-    )
-
-
-def _grid_around(placed: NDArray[np.object_], epsg: int, *, margin: float, min_side_m: float, aspect: float) -> Grid:
-    """A grid around geometries in metres with a margin (share of the longer side) and a width / height."""
-    minx, miny, maxx, maxy = shapely.total_bounds(placed)
-    spare = 2.0 * margin * max(maxx - minx, maxy - miny)
-    width, height = max(maxx - minx + spare, min_side_m), max(maxy - miny + spare, min_side_m)
-    width, height = max(width, height * aspect), max(height, width / aspect)
-    x, y = (minx + maxx) / 2.0, (miny + maxy) / 2.0
-    return Grid(
-        epsg=epsg,
-        row=math.floor(-(y + height / 2.0) / PIXEL_M),
-        col=math.floor((x - width / 2.0) / PIXEL_M),
-        height=math.ceil(height / PIXEL_M),
-        width=math.ceil(width / PIXEL_M),
-    )
+    return told.iloc[order[:N_CLOSE_UPS]]
 
 
 def _outlines_of_year(table: gpd.GeoDataFrame, rows: gpd.GeoDataFrame, epsg: int) -> NDArray[np.object_]:

@@ -24,6 +24,7 @@ from cryosentinel_core.engine.prefetch import prefetch
 from cryosentinel_core.errors import CryosentinelError, InputError
 from cryosentinel_core.io.chip_results import ChipResults, NameList, open_results
 from cryosentinel_core.io.chip_sources import open_chips
+from cryosentinel_core.io.locks import hold_part
 from cryosentinel_core.io.workspace import Workspace, remove_leftovers
 from cryosentinel_core.lakes.area_band import BAND_REACH_PX
 from cryosentinel_core.lakes.plain_rows import rows_of
@@ -49,6 +50,7 @@ def predict_chips(
 
     Raises:
         InputError: If there is no chip, or none can be used.
+        WorkspaceBusy: If another process goes on with the same chips and model.
     """
     # Before weights are looked for, and downloaded.
     source = open_chips(selection)
@@ -75,10 +77,11 @@ def predict_chips(
     if isinstance(segmenter, Engine):
         segmenter.prepare_for(source.n_chips)
     run = _Run(results, segmenter, settings, reporter, source)
-    run.map_all()
-    if not run.found:
-        raise InputError(f"none of the {source.words} is a chip", next(iter(run.failed.values()), "it is empty"))
-    return run.finish()
+    with hold_part(results.folder, f"predict --chips {selection.path}", reporter):
+        run.map_all()
+        if not run.found:
+            raise InputError(f"none of the {source.words} is a chip", next(iter(run.failed.values()), "it is empty"))
+        return run.finish()
 
 
 @dataclass(frozen=True, kw_only=True)
