@@ -95,6 +95,8 @@ def test_every_page_is_in_the_site() -> None:
     site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in DOCS.glob("*.md"):
         assert f" {page.name}\n" in site, f"{page.name} is not in the navigation of mkdocs.yml"
+    for page in (DOCS / "commands").glob("*.md"):
+        assert f" commands/{page.name}\n" in site, f"commands/{page.name} is not in the navigation of mkdocs.yml"
     for name in re.findall(r": ([\w-]+\.md)$", site, re.MULTILINE):
         assert (DOCS / name).exists(), f"mkdocs.yml names {name}, which is not there"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from cryosentinel_core.errors import InputError, OutputWrite
 from cryosentinel_core.io.workspace import (
+    MAX_NAME_BYTES,
     Workspace,
     is_current,
     read_json,
@@ -32,6 +34,16 @@ def test_safe_names_stay_in_their_folder(text: str) -> None:
     assert not name.startswith(".")
     assert (Path("/w") / name).resolve().parent == Path("/w")
     assert safe_name(name) == name
+    assert len(name.encode()) <= MAX_NAME_BYTES
+    assert unicodedata.is_normalized("NFC", name)
+
+
+def test_safe_names_keep_letters_of_any_script() -> None:
+    wanted = {
+        "озёра": "озёра", "e\u0308": "ë", "ил/Алатау №1": "ил_Алатау_1", "冰湖 2023": "冰湖_2023", "\u202egpj.x": "gpj.x",
+        "..": "unnamed", "_.-": "unnamed", "\u0301a": "a", "a\0b": "a_b", "я" * 200: "я" * 60, "a" * 119 + "я": "a" * 119,
+    }  # fmt: skip
+    assert {text: safe_name(text) for text in wanted} == wanted
 
 
 def test_places(tmp_path: Path) -> None:
