@@ -56,6 +56,12 @@ if TYPE_CHECKING:
     help="Label imagery of the first year with the inventory of the second.  [default: the nearest inventory, "
     "of two the later]",
 )
+@click.option(
+    "--corrections",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Leave out the chips that this table calls wrong: CSV with chip_id and verdict, or one id a line.",
+)
 @click.option("--region", metavar="NAME", help="Folder of the chips in the data set.  [default: the area's name]")
 @aoi_option
 @click.option("--year", "year", type=int, multiple=True, metavar="Y", help="Year to cut; give it again for more.")
@@ -91,7 +97,8 @@ if TYPE_CHECKING:
 @fetch_options
 @common
 def build(
-    out: Path, truth: Path | None, inventory: tuple[str, ...], region: str | None, aoi: str | None, yes: bool,
+    out: Path, truth: Path | None, inventory: tuple[str, ...], corrections: Path | None, region: str | None,
+    aoi: str | None, yes: bool,
     year: tuple[int, ...], workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
 ) -> int:  # fmt: skip
     """Cut chips out of stacks, with labels from an inventory or from a simulation's truth.
@@ -108,6 +115,8 @@ def build(
     if bool(truth) == bool(inventory):
         raise click.UsageError("say what to label with: either --truth DIR or --inventory YEAR=FILE")
     settings = _build_settings(out, {**values, "sanity": values["sanity"] or ("none" if truth else "mndwi")})
+    from cryosentinel_core.chips.corrections import WrongLabels
+    from cryosentinel_core.io.tables.chip_corrections import read_corrections
     from cryosentinel_core.io.tables.label_files import parse_label_file, read_label_files, read_truth
     from cryosentinel_core.io.workspace import Workspace
     from cryosentinel_core.workflows.chip_building import build_chips
@@ -121,8 +130,17 @@ def build(
         years = check_years(tuple(sorted(set(year) or (set(labels.outlines) if truth is not None else set()))), least=1)
         area = _area_of(aoi, region, truth, values["area_layer"], workspace, yes=yes)
         console.note(area.as_text())
+        wrong = WrongLabels(read_corrections(corrections)) if corrections is not None else None
         summary = build_chips(
-            Workspace(workspace_root(workspace)), out, area, years, labels, settings, fetching, reporter=console
+            Workspace(workspace_root(workspace)),
+            out,
+            area,
+            years,
+            labels,
+            settings,
+            fetching,
+            reporter=console,
+            wrong=wrong,
         )
     console.summary(summary.as_dict(), summary.as_text())
     return 3 if summary.is_partial else 0

@@ -146,6 +146,10 @@ class ChipIdentity:
     year: int
     split: str
 
+    def chip_id(self, window: ChipWindow) -> str:
+        """`<region>_<year>_<zone>_e<easting>_n<northing>`."""
+        return f"{self.region}_{self.year}_{window.name}"
+
 
 def cut_chip(
     stack: Stack, window: ChipWindow, label: NDArray[np.uint8], name: ChipIdentity, centre: tuple[float, float]
@@ -169,7 +173,7 @@ def cut_chip(
     s1 = np.full(shape, np.nan, dtype=np.float32) if stack.s1 is None else stack.s1[:, rows, cols]
     mask = label[rows, cols]
     return ShardChip(
-        chip_id=f"{name.region}_{name.year}_{window.name}",
+        chip_id=name.chip_id(window),
         split=name.split,
         region=name.region,
         year=name.year,

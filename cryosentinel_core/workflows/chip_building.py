@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryosentinel_core.chips.corrections import WrongLabels
 from cryosentinel_core.chips.cutting import (
+    ChipIdentity,
     ChipWindow,
     centres_of,
     choose_windows,
@@ -54,6 +56,7 @@ def build_chips(
     fetching: FetchSettings,
     *,
     reporter: Reporter,
+    wrong: WrongLabels | None = None,
 ) -> ChipBuildSummary:
     """Chips of an area in some years; fetches missing stacks, keeps what is done.
 
@@ -66,6 +69,7 @@ def build_chips(
         settings: Of the cut.
         fetching: Of the stacks.
         reporter: Hears progress, notes and warnings.
+        wrong: Chips that a person left out, as their labels are wrong.
 
     Raises:
         InputError: If nothing is to be cut, or the data set was cut with another split.
@@ -83,13 +87,19 @@ def build_chips(
     places = _place_windows(area, settings, blocks)
     jobs = []
     for year in years:
-        source = _Source(year=year, label_year=label_years[year], labels=labels, stack=fetched.stacks[year])
+        source = _Source(
+            year=year, label_year=label_years[year], labels=labels, stack=fetched.stacks[year], wrong=wrong
+        )
         jobs += _jobs_of_year(root, area, source, places, settings, fetching.tile_cells)
     if not jobs:
         raise InputError(
             f"no chip to cut in {area.name}: {_why_nothing(area, settings, places)}",
             "give a larger area, smaller blocks (--block-size, --buffer), or --background all",
         )
+    if wrong is not None:
+        reporter.note(f"{len(wrong) - len(wrong.unmet)} chips left out: their labels are wrong")
+        if wrong.unmet:
+            reporter.warn(f"{len(wrong.unmet)} corrections are of no chip here, as {wrong.unmet[0]}")
     with hold_part(root / DATASET_RECORD, f"chips build {' '.join(map(str, years))} of {area.name}", reporter):
         check_same_split(root, blocks)
         results = _run(jobs, fetching, reporter)
@@ -131,6 +141,12 @@ class _Source:
     label_year: int
     labels: LabelSource
     stack: Path
+    wrong: WrongLabels | None
+
+    def is_wrong(self, region: str, place: _Place) -> bool:
+        """Whether a person said that the chip's label is wrong."""
+        name = ChipIdentity(region=region, year=self.year, split=place.split)
+        return self.wrong is not None and self.wrong.has(name.chip_id(place.window), region, self.year)
 
 
 def _place_windows(area: Area, settings: ChipBuildSettings, blocks: BlockSplit) -> list[_Place]:
@@ -171,7 +187,7 @@ def _jobs_of_year(
     )
     by_tile: dict[Tile, list[_Place]] = {}
     for place in places:
-        if place.window in chosen:
+        if place.window in chosen and not source.is_wrong(area.name, place):
             by_tile.setdefault(place.window.tile, []).append(place)
     return [
         _job_of_tile(root, area, source, tile, by_tile[tile], outlines[tile.epsg], settings, tile_cells)

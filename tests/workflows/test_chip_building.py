@@ -184,6 +184,22 @@ def test_an_inventory_labels_the_nearest_year(
     assert [year["label_year"] for year in json.loads(swapped.stdout)["years"]] == [2016, 2016]
 
 
+def test_what_a_person_called_wrong_is_left_out(
+    built: tuple[Path, dict[str, Any]], workspace: Path, catalogue: Path, tmp_path: Path
+) -> None:
+    ids = ShardDataset(built[0]).read_index().chip_id.tolist()
+    table = tmp_path / "wrong.csv"
+    table.write_text(f"chip_id,verdict\n{ids[0]},wrong\n{ids[1]},right\n{ids[2]},\nelsewhere,wrong\n")
+    result = run(
+        "chips", "build", "--truth", catalogue, "-o", tmp_path / "data", "-w", workspace, "--region", "sim",
+        "--corrections", table, *LOOSE,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert ShardDataset(tmp_path / "data").read_index().chip_id.tolist() == ids[1:]
+    assert "1 chips left out: their labels are wrong" in result.stderr
+    assert "1 corrections are of no chip here, as elsewhere" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
