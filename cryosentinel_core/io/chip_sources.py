@@ -15,6 +15,7 @@ from cryosentinel_core.chips.chip import Chip, ChipName, ChipSource, OnError, ch
 from cryosentinel_core.errors import BandError, GridMismatch, InputError, RasterError
 from cryosentinel_core.io.rasters.chip_files import is_own_raster, read_chip
 from cryosentinel_core.io.shards import SHARD_PATTERN, ShardDataset, find_shards
+from cryosentinel_core.reporter import counted
 from cryosentinel_core.settings.chips import ChipSelection
 from cryosentinel_core.stack.bands import CHIP_BANDS
 
@@ -76,7 +77,7 @@ class GeoTiffs:
     @property
     def words(self) -> str:
         """See `ChipSource`."""
-        return f"{len(self.files)} files in {self.path}"
+        return f"{counted(len(self.files), 'file')} in {self.path}"
 
     @property
     def n_chips(self) -> int:
@@ -121,7 +122,7 @@ class Shards:
     @property
     def words(self) -> str:
         """See `ChipSource`."""
-        return f"{self.n_chips} chips in {self.dataset.root}"
+        return f"{counted(self.n_chips, 'chip')} in {self.dataset.root}"
 
     @property
     def n_chips(self) -> int:

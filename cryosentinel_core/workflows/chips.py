@@ -112,6 +112,7 @@ class _Run:
         self.failed: dict[str, str] = {}
         self.n_reused = 0
         self._names = NameList()
+        self._n_done = 0
         self._total = source.n_chips
 
     def plan(self, chip: Chip) -> _Task:
@@ -143,11 +144,11 @@ class _Run:
                 self.found[task.name] = task.done
                 if task.done is not None:
                     self.n_reused += 1
+                    self._progress(1)
                 elif chip.is_observed:
                     yield task
                 else:
                     self._save(task, nothing_seen(chip, with_spread=self.results.with_spread))
-                self._progress()
 
     def _save(self, task: _Task, logits: Any) -> None:
         """Write one chip's rasters, lakes and, last, its record."""
@@ -158,14 +159,15 @@ class _Run:
         self.results.write_rasters(task.name, answer, chip.place, task.provenance)
         self.results.write_record(task.name, result, lakes, task.provenance)
         self.found[task.name] = result
-        self._progress()
+        self._progress(1)
 
     def _fail(self, name: str, error: CryosentinelError) -> None:
         self.failed[name] = f"{error.message}; {error.hint}" if error.hint else error.message
         self.reporter.warn(f"{name} skipped: {self.failed[name]}")
 
-    def _progress(self) -> None:
-        done = sum(result is not None for result in self.found.values()) + len(self.failed)
+    def _progress(self, more: int = 0) -> None:
+        self._n_done += more
+        done = self._n_done + len(self.failed)
         self.reporter.progress("chips", done, max(self._total, done))
 
     def finish(self) -> ChipsSummary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import geopandas
@@ -11,7 +12,12 @@ import rasterio
 from made_chips import NUMBERS, Counting, lake_chip, make_dataset, map_chips, results, run, write_numbers
 
 from cryosentinel_core.errors import InputError
+from cryosentinel_core.io.locks import hold_part
+from cryosentinel_core.io.workspace import Workspace
+from cryosentinel_core.reporter import Silent
+from cryosentinel_core.settings.chips import ChipSelection
 from cryosentinel_core.settings.predict import PredictSettings
+from cryosentinel_core.workflows.chips import predict_chips
 
 
 def test_endings_folders_and_names(tmp_path: Path) -> None:
@@ -101,7 +107,7 @@ def test_no_chip_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no GeoTIFF"):
         run(tmp_path, tmp_path, settings=PredictSettings(model="water-index"))
     write_numbers(tmp_path / "bands.tif", NUMBERS[:12])
-    with pytest.raises(InputError, match="none of the 1 files"):
+    with pytest.raises(InputError, match="none of the 1 file in"):
         run(tmp_path, tmp_path, settings=PredictSettings(model="water-index"))
 
 
@@ -145,3 +151,29 @@ def test_both_kinds_in_one_folder(tmp_path: Path, counting: Counting) -> None:
     write_numbers(data / "good.tif", NUMBERS)
     with pytest.raises(InputError, match="both GeoTIFFs and shards"):
         run(tmp_path / "w", data)
+
+
+def test_two_runs_never_write_the_same_results_at_once(tmp_path: Path, counting: Counting) -> None:
+    source = make_dataset(tmp_path / "data", [lake_chip(0)])
+    notes: list[str] = []
+
+    class Listening(Silent):
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    held, ended = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with hold_part(tmp_path / "w" / "chip-results" / "data" / "counting", "another run", Silent()):
+            held.set()
+            ended.wait(60)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(60)
+    threading.Timer(1.0, ended.set).start()
+    settings, selection = PredictSettings(model="water-index"), ChipSelection(path=source)
+    assert not predict_chips(Workspace(tmp_path / "w"), selection, settings, reporter=Listening()).is_partial
+    other.join(60)
+    assert ended.is_set()
+    assert "another run" in notes[0]

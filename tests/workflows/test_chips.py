@@ -287,7 +287,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert code == 0, output
     assert "c0: " in output
     assert "c1: " not in output
-    assert "against the labels of 1 chips" in output
+    assert "against the labels of 1 chip:" in output
     code, output = command(tmp_path, "--chips", str(data))
     assert code == 0, output
     assert "c3: " in output

@@ -184,7 +184,7 @@ def test_what_is_refused_says_why(tmp_path: Path) -> None:
         why = summary["failed"][f"{name}.tif"]
         assert words in why
         assert f"{name}.tif skipped: {why}" in said
-    with pytest.raises(InputError, match="none of the 1 files") as found:
+    with pytest.raises(InputError, match="none of the 1 file in") as found:
         run(tmp_path / "alone", source / "coarse.tif")
     assert found.value.hint == summary["failed"]["coarse.tif"]
 
