@@ -44,3 +44,36 @@ def classify_water(stored: NDArray[np.int16], condition: NDArray[np.uint8], thre
     unseen = (condition == int(Condition.CLOUD)) | (condition == int(Condition.NODATA)) | (stored == LOGIT_NODATA)
     water[unseen] = WATER_UNOBSERVED
     return water
+
+
+def count_observed(water: NDArray[np.uint8]) -> int:
+    """Pixels seen free of cloud, snow and shadow, as land or as lake."""
+    return int(np.count_nonzero((water == WATER_LAND) | (water == WATER_LAKE)))
+
+
+def keep_clear(stored: NDArray[np.int16], condition: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """Logits of clear ground alone: under snow, ice, terrain shadow or cloud nobody has seen whether there is a lake.
+
+    Args:
+        stored: (H, W) int16 logits.
+        condition: (H, W) values of `Condition`.
+
+    Returns:
+        (H, W) int16, `LOGIT_NODATA` wherever the ground was not clear.
+    """
+    return np.where(condition == int(Condition.CLEAR), stored, np.int16(LOGIT_NODATA)).astype(np.int16)
+
+
+def keep_processed(
+    cells: NDArray[np.bool_], stored: NDArray[np.int16], heights: NDArray[np.float32], min_elevation_m: float
+) -> NDArray[np.bool_]:
+    """Pixels that got their full answer: those of the cells, without low ground that no window covered.
+
+    Args:
+        cells: (H, W) bool, True within segmented cells.
+        stored: (H, W) int16 logits.
+        heights: (H, W) metres, NaN = nodata.
+        min_elevation_m: Limit below which windows were passed over.
+    """
+    passed_over: NDArray[np.bool_] = (stored == LOGIT_NODATA) & (heights < min_elevation_m)
+    return cells & ~passed_over

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from cryosentinel_core.ground.area import Area
+from cryosentinel_core.ground.lattice import hull_of_cells
 from cryosentinel_core.io.rasters.mosaic import read_part
 from cryosentinel_core.io.rasters.stack_files import read_layer
+from cryosentinel_core.io.rasters.zone_rasters import ZoneRasters
 from cryosentinel_core.io.tables.area_files import load_area
 from cryosentinel_core.io.workspace import Workspace
+from cryosentinel_core.lakes.readers import make_lake_readers
 from cryosentinel_core.lakes.water_mask import WATER_UNOBSERVED
 from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Silent
@@ -20,7 +23,7 @@ from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
 from cryosentinel_core.units import LOGIT_NODATA
 from cryosentinel_core.workflows.predict import predict
-from cryosentinel_core.workflows.predict_year import lake_readers
+from cryosentinel_core.workflows.predict_year import zone_sources
 
 
 def run(catalogue: Path, root: Path, area: Area, **changes: float) -> PredictSummary:
@@ -93,7 +96,8 @@ def test_low_ground_is_unobserved_and_part_of_the_digest(catalogue_and_root: tup
     epsg = cells[0].epsg
     for cell in low:
         assert (read_part(above.folder / f"water_{epsg}.tif", cell.grid, 0) == WATER_UNOBSERVED).all()
-    readers = lake_readers(above.folder / f"logit_{epsg}.tif", stack, cells, 2, limit)
+    rasters = ZoneRasters(folder=above.folder, epsg=epsg, hull=hull_of_cells(cells), stack=stack, stack_tile_cells=2)
+    readers = make_lake_readers(zone_sources(rasters), cells, limit)
     assert not readers.processed(low[0].grid).any(), "a lake cut here touches the edge of the processed ground"
     high = next(cell for cell in cells if highest[cell] > limit)
     logits = read_part(above.folder / f"logit_{epsg}.tif", high.grid, LOGIT_NODATA)
@@ -101,4 +105,4 @@ def test_low_ground_is_unobserved_and_part_of_the_digest(catalogue_and_root: tup
         readers.processed(high.grid),
         (logits != LOGIT_NODATA) | (read_layer(stack, "dem", high.grid, tile_cells=2)[0] >= limit),
     )
-    assert lake_readers(above.folder / f"logit_{epsg}.tif", stack, cells, 2, None).processed(low[0].grid).all()
+    assert make_lake_readers(zone_sources(rasters), cells, None).processed(low[0].grid).all()
