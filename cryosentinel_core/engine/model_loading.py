@@ -9,12 +9,17 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.segment.segmenter import Engine, MemberSegmenter, Segmenter
 from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
 
 
-def build_segmenter(settings: PredictSettings) -> Segmenter:
+def build_segmenter(settings: PredictSettings, reporter: Reporter | None = None) -> Segmenter:
     """A new segmenter of the kind that some settings name.
+
+    Args:
+        settings: Of prediction.
+        reporter: Told of what a checkpoint holds and is left out.
 
     Raises:
         ModelError: If the weights cannot be had, read or built.
@@ -37,8 +42,8 @@ def build_segmenter(settings: PredictSettings) -> Segmenter:
         modalities=settings.modalities,
     )
     if len(paths) == 1:
-        return load_segmenter(paths[0], weights=settings.weights, **how)
-    return load_ensemble(paths, weights=settings.weights, **how)
+        return load_segmenter(paths[0], weights=settings.weights, reporter=reporter, **how)
+    return load_ensemble(paths, weights=settings.weights, reporter=reporter, **how)
 
 
 class SegmenterHolder:

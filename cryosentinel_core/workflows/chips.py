@@ -54,7 +54,7 @@ def predict_chips(
     """
     # Before weights are looked for, and downloaded.
     source = open_chips(selection)
-    segmenter = build_segmenter(settings)
+    segmenter = build_segmenter(settings, reporter)
     results = open_results(
         workspace, selection.path, segmenter.name, with_spread=has_spread(segmenter), name=selection.name
     )

@@ -52,7 +52,7 @@ def predict(
     Raises:
         CryosentinelError: For anything a user can mend.
     """
-    segmenter = build_segmenter(settings)
+    segmenter = build_segmenter(settings, reporter)
     fetched = fetch(workspace, area, years, fetching, reporter=reporter)
     warnings = list(fetched.warnings)
     warnings_of_years = {one.year: list(one.warnings) for one in fetched.years}

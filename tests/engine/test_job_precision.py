@@ -114,7 +114,7 @@ def test_an_area(small_catalogue: Path, tmp_path: Path, monkeypatch: pytest.Monk
     for name, error, wanted in (("good", 0.01, "bf16"), ("bad", 0.5, "float32")):
         for number, own_error in enumerate((error, 0.51 - error)):
             fake = Undecided(own_error)
-            monkeypatch.setattr(predict, "build_segmenter", lambda settings, fake=fake: fake)
+            monkeypatch.setattr(predict, "build_segmenter", lambda *_, fake=fake: fake)
             settings = PredictSettings(model="made.ckpt", overlap=0.0, device="cpu")
             predict.predict(
                 Workspace(tmp_path / name), area, [2023], settings, FetchSettings(catalog=str(small_catalogue)),
@@ -132,7 +132,7 @@ def test_chips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_dataset(tmp_path / "data", [blank, lake_chip(1), lake_chip(2)])
     for number, error in enumerate((0.5, 0.0)):
         fake = Undecided(error)
-        monkeypatch.setattr(chips, "build_segmenter", lambda settings, fake=fake: fake)
+        monkeypatch.setattr(chips, "build_segmenter", lambda *_, fake=fake: fake)
         summary = chips.predict_chips(
             Workspace(tmp_path), ChipSelection(path=source), PredictSettings(model="made.ckpt"), reporter=Silent()
         )

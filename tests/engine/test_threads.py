@@ -42,7 +42,7 @@ def test_an_interrupted_run_goes_on_with_its_threads(
 ) -> None:
     built: list[Threaded] = []
 
-    def build(settings: PredictSettings) -> Threaded:
+    def build(settings: PredictSettings, *_: object) -> Threaded:
         built.append(Threaded(settings))
         return built[-1]
 
@@ -79,7 +79,7 @@ def test_an_interrupted_run_goes_on_with_its_threads(
 def test_a_worker_holds_one_segmenter_and_never_another_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[PredictSettings] = []
 
-    def build(settings: PredictSettings) -> Threaded:
+    def build(settings: PredictSettings, *_: object) -> Threaded:
         built.append(settings)
         return Threaded(settings)
 

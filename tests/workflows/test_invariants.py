@@ -169,7 +169,7 @@ def test_blended_windows_at_every_overlap(
     small_catalogue: Path, tmp_path: Path, whole: PredictSummary, monkeypatch: pytest.MonkeyPatch, overlap: float
 ) -> None:
     """Tiles and areas may cut a network's windows anywhere: the blended logits stay the same to the bit."""
-    monkeypatch.setattr("cryosentinel_core.workflows.predict.build_segmenter", lambda settings: FakeNetwork())
+    monkeypatch.setattr("cryosentinel_core.workflows.predict.build_segmenter", lambda *_: FakeNetwork())
     area = load_area(str(small_catalogue / "aoi.geojson"))
     epsg = area.zones[0].epsg
     one = predict_year(small_catalogue, tmp_path / "one", area, overlap=overlap)

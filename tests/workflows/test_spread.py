@@ -46,7 +46,7 @@ class Doubting(FakeNetwork):
         return np.stack([mean, variance], axis=1)
 
 
-def by_settings(settings: PredictSettings) -> FakeNetwork:
+def by_settings(settings: PredictSettings, *_: object) -> FakeNetwork:
     return Doubting() if settings.uncertainty else FakeNetwork()
 
 

@@ -12,8 +12,9 @@ import hashlib
 import json
 import pickle
 import warnings
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,11 +23,12 @@ import torch
 from torch import Tensor
 
 from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError
-from cryosentinel_core.io.weights.plain_values import to_plain
-from cryosentinel_core.io.weights.unpickle import Archive, TensorRecord, inspect_archive, read_as_data
+from cryosentinel_core.io.weights.unpickle import Archive, inspect_archive, read_as_data
+from cryosentinel_core.learn.checkpoint_values import TensorRecord
 from cryosentinel_core.learn.hyper_parameters import spec_of_hyper_parameters, statistics_of_hyper_parameters
 from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec, Normalisation
 from cryosentinel_core.learn.network.lake_network import shapes_of
+from cryosentinel_core.learn.plain_values import to_plain
 from cryosentinel_core.stack.recipe import Recipe
 
 METADATA_KEY: Final = "cryosentinel"
@@ -35,6 +37,15 @@ METADATA_KEY: Final = "cryosentinel"
 _HINT: Final = "download it again, or convert a sound checkpoint with `cryosentinel model convert`"
 _PREFIXES: Final = ("module", "model", "_orig_mod")
 _WRAPPERS: Final = ("module", "_orig_mod")
+_USUAL_NAMES: Final = ("model_state_dict", "model_state", "model", "network", "net", "weights", "params")
+"""Names under which training loops keep the weights beside their own state, in the order in which they are looked for."""
+_TRAINING_PARTS: Final = frozenset(
+    {
+        "criterion", "loss", "losses", "loss_fn", "aux_head", "aux_heads", "auxiliary_head", "auxiliary_heads",
+        "train_metrics", "val_metrics", "test_metrics", "metrics",
+    }
+)  # fmt: skip
+"""First parts of names of weights that inference does not need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +67,7 @@ class Checkpoint:
         ingredients: Names or digests of the checkpoints that were averaged, for a soup.
         source_sha256: Of the file that this one was converted from; empty for an original.
         has_ema: Whether the file holds an exponential moving average as well.
+        left_out: Part of the file that inference does not need, as `criterion` -> number of its weights.
     """
 
     path: Path
@@ -72,6 +84,7 @@ class Checkpoint:
     ingredients: tuple[Any, ...] = ()
     source_sha256: str = ""
     has_ema: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -113,10 +126,11 @@ def _read_torch(path: Path, weights: Literal["model", "ema"]) -> Checkpoint:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds {_kind(content)}, not a dict of weights", _HINT)
     is_lightning = isinstance(content.get("state_dict"), dict)
-    raw, has_ema = _choose_weights(path, content, weights) if is_lightning else (content, False)
+    raw, has_ema = _choose_weights(path, content, weights) if is_lightning else (_bare_weights(content), False)
     if weights == "ema" and not is_lightning:
         raise CheckpointError(f"{path} holds bare weights and no moving average", "leave out --weights ema")
-    state_dict = _materialise(path, archive, strip_prefixes(path, raw))
+    needed, left_out = _leave_out(strip_prefixes(path, raw))
+    state_dict = _materialise(path, archive, needed)
     found = to_plain(content.get("hyper_parameters") or {}) if is_lightning else {}
     hyper = found if isinstance(found, dict) else {}
     spec = _spec(path, hyper, state_dict)
@@ -136,7 +150,23 @@ def _read_torch(path: Path, weights: Literal["model", "ema"]) -> Checkpoint:
         training=_training(content) if is_lightning else {},
         ingredients=_ingredients(content, hyper) if is_lightning else (),
         has_ema=has_ema,
+        left_out=left_out,
     )
+
+
+def _bare_weights(content: dict[Any, Any]) -> dict[Any, Any]:
+    """The weights of a file that is no Lightning checkpoint: under one of the usual names, else the file's own dict."""
+    for name in _USUAL_NAMES:
+        inner = content.get(name)
+        if isinstance(inner, dict) and any(isinstance(value, Tensor | TensorRecord) for value in inner.values()):
+            return inner
+    return content
+
+
+def _leave_out(named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """Weights without the parts that only training needs, and those parts with their numbers of weights."""
+    counts = Counter(part for name in named if (part := name.partition(".")[0]) in _TRAINING_PARTS)
+    return {name: value for name, value in named.items() if name.partition(".")[0] not in counts}, dict(counts)
 
 
 def _load_archive(path: Path, archive: Archive) -> Any:
@@ -383,8 +413,8 @@ def _read_safetensors(path: Path, weights: Literal["model", "ema"]) -> Checkpoin
         normalisation=normalisation,
         normalisation_source="checkpoint",
         recipe=_recipe(path, about["recipe"]),
-        hyper_parameters=hyper if isinstance(hyper, dict) else {},
-        training=about.get("training", {}),
+        hyper_parameters=to_plain(hyper) if isinstance(hyper, dict) else {},
+        training=to_plain(about.get("training", {})),
         ingredients=tuple(about.get("ingredients", ())),
         source_sha256=str(about.get("source_sha256", "")),
     )

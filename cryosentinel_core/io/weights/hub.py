@@ -165,8 +165,8 @@ def _fill_cache(wanted: HubReference, cache_dir: Path | None) -> None:
         return
     try:
         _complete(wanted, blob, Path(cache_dir or constants.HF_HUB_CACHE))
-    except ImportError:  # parts of the client that it does not promise to keep: without them it downloads as it will
-        return
+    except (ImportError, AttributeError, TypeError):  # parts of the client that it does not promise to keep, gone or
+        return  # called otherwise by now: without them it downloads as it will
 
 
 def _complete(wanted: HubReference, blob: _Blob, cache: Path) -> None:

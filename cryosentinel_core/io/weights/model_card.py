@@ -48,6 +48,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
         "normalisation_source": checkpoint.normalisation_source,
         "recipe": checkpoint.recipe.as_dict(),
         "has_ema": checkpoint.has_ema,
+        "left_out": dict(checkpoint.left_out),
         "training": checkpoint.training,
         "hyper_parameters": checkpoint.hyper_parameters,
         "ingredients": list(checkpoint.ingredients),
@@ -89,7 +90,7 @@ def convert_checkpoint(path: Path, out: Path) -> Path:
     }
     metadata = {
         "format": "pt",
-        METADATA_KEY: json.dumps(about, sort_keys=True, allow_nan=True),
+        METADATA_KEY: json.dumps(about, sort_keys=True, allow_nan=False),
         "mlm": json.dumps(make_mlm_properties(checkpoint), sort_keys=True),
     }
     write_safetensors(out, checkpoint.state_dict, metadata)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.io.weights.hub import HUB_PREFIX, HubReference, fetch_from_hub
 from cryosentinel_core.learn.model_spec import ModelSpec
+from cryosentinel_core.reporter import Reporter
 
 if TYPE_CHECKING:
     from cryosentinel_core.learn.inference.compiling import Compiling
@@ -69,12 +70,15 @@ class Computing(TypedDict, total=False):
     modalities: tuple[str, ...] | None
 
 
-def load_segmenter(path: Path, *, weights: Weights = "model", **how: Unpack[Computing]) -> NetworkSegmenter:
+def load_segmenter(
+    path: Path, *, weights: Weights = "model", reporter: Reporter | None = None, **how: Unpack[Computing]
+) -> NetworkSegmenter:
     """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
 
     Args:
         path: A `.ckpt` or `.safetensors` file.
         weights: Which copy of them.
+        reporter: Told of parts that are left out.
         how: As `Computing` says; defaults are those of `NetworkSegmenter`.
 
     Raises:
@@ -87,6 +91,9 @@ def load_segmenter(path: Path, *, weights: Weights = "model", **how: Unpack[Comp
 
     suffix = "" if weights == "model" else f"-{weights}"
     checkpoint = read_checkpoint(path, weights=weights)
+    if checkpoint.left_out and reporter is not None:
+        parts = ", ".join(f"{name} ({n} weights)" for name, n in sorted(checkpoint.left_out.items()))
+        reporter.note(f"{path.name}: {parts} left out, which only training needs")
     return NetworkSegmenter(
         load_network(checkpoint.spec, checkpoint.state_dict),
         normalisation=checkpoint.normalisation,
@@ -119,12 +126,15 @@ def choose_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
     return "ema" if checkpoint.has_ema and not is_soup else "model", checkpoint.hyper_parameters
 
 
-def load_ensemble(paths: Sequence[Path], *, weights: Weights = "model", **how: Unpack[Computing]) -> EnsembleSegmenter:
+def load_ensemble(
+    paths: Sequence[Path], *, weights: Weights = "model", reporter: Reporter | None = None, **how: Unpack[Computing]
+) -> EnsembleSegmenter:
     """A segmenter that averages the logits of several files' weights; all are held in memory together.
 
     Args:
         paths: Two or more `.ckpt` or `.safetensors` files, in any order.
         weights: Which copy of them; each file must hold it.
+        reporter: Told of parts that are left out.
         how: As for `load_segmenter`, the same for all.
 
     Raises:
@@ -133,7 +143,7 @@ def load_ensemble(paths: Sequence[Path], *, weights: Weights = "model", **how: U
     """
     from cryosentinel_core.learn.inference.ensemble import EnsembleSegmenter
 
-    networks = [load_segmenter(path, weights=weights, **how) for path in paths]
+    networks = [load_segmenter(path, weights=weights, reporter=reporter, **how) for path in paths]
     if len({network.precision for network in networks}) > 1:
         how["precision"] = "float32"
         networks = [load_segmenter(path, weights=weights, **how) for path in paths]

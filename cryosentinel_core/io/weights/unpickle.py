@@ -20,15 +20,20 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final, NoReturn
 
 from cryosentinel_core.errors import CheckpointError
+from cryosentinel_core.learn.checkpoint_values import (
+    Inert,
+    InertDict,
+    PlaceholderBudget,
+    StorageRecord,
+    TensorRecord,
+    check_key,
+)
 
 MAX_PICKLE_BYTES: Final = 8 * 2**20
 """Longest pickle that is read; a network of 306 M parameters with optimiser state needs under 1 MiB."""
 
 MAX_NAMES: Final = 2_000
 """Most classes and functions that a pickle may name."""
-
-MAX_INERT: Final = 100_000
-"""Most placeholders of instances that are made of one pickle."""
 
 MAX_NUMEL: Final = 2**48
 """Most elements that a tensor may claim, whatever its strides."""
@@ -47,31 +52,6 @@ _STORAGES: Final = {
 _HINT: Final = "download it again, or ask its author for a safetensors file"
 
 
-@dataclass(frozen=True)
-class StorageRecord:
-    """Where a storage lies in the archive: record key, element type, number of elements."""
-
-    key: str
-    dtype: str
-    numel: int
-
-    def __setstate__(self, state: object) -> NoReturn:
-        raise pickle.UnpicklingError("a storage takes no state")
-
-
-@dataclass(frozen=True)
-class TensorRecord:
-    """A tensor not yet read: a strided view of a storage, checked to lie inside it."""
-
-    storage: StorageRecord
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    def __setstate__(self, state: object) -> NoReturn:
-        raise pickle.UnpicklingError("a tensor takes no state")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Archive:
     """Layout of a PyTorch zip archive that was found sound.
@@ -85,67 +65,6 @@ class Archive:
     pickle_name: str
     root: str
     offsets: dict[str, tuple[int, int]]
-
-
-class _Budget:
-    """How many placeholders may still be made."""
-
-    def __init__(self) -> None:
-        self.left = MAX_INERT
-
-    def spend(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise pickle.UnpicklingError(f"more than {MAX_INERT} objects")
-
-
-class InertDict(dict[Any, Any]):
-    """An ordered dict of the file, without the attributes that the file wants on it."""
-
-    def __setstate__(self, state: object) -> None:
-        """Drop the state (PyTorch keeps `_metadata` there)."""
-
-
-class Inert:
-    """Placeholder of an instance of some class: what the file says of it, and no behaviour."""
-
-    class_name = ""
-    budget: _Budget | None = None
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:  # noqa: D102
-        if cls.budget is not None:
-            cls.budget.spend()
-        self = super().__new__(cls)
-        self.args = args
-        self.kwargs = kwargs
-        self.state = None
-        self.entries = {}
-        self.elements = []
-        return self
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.args: tuple[Any, ...]
-        self.kwargs: dict[str, Any]
-        self.state: Any
-        self.entries: dict[Any, Any]
-        self.elements: list[Any]
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        check_key(key)
-        self.entries[key] = value
-
-    def append(self, element: Any) -> None:
-        """Keep an element that the file adds to a list or set."""
-        self.elements.append(element)
-
-    def extend(self, elements: list[Any]) -> None:
-        """Keep elements that the file adds to a list."""
-        self.elements.extend(elements)
-
-    add = append
 
 
 class _Allowed:
@@ -210,23 +129,6 @@ _ALLOWED: Final[dict[tuple[str, str], _Allowed]] = {
 }
 
 
-def check_key(key: Any, depth: int = 0) -> None:
-    """Refuse a dict key or set element whose hash could take for ever: tuples that hold one another, or very many parts.
-
-    Python computes the hash of a tuple anew from all that is in it, shared parts as often as they are referred to, and
-    without a limit to its depth: thirty levels of pairs in a hundred bytes take hours, and a hundred thousand levels
-    the stack.
-
-    Raises:
-        pickle.UnpicklingError: If it is one.
-    """
-    if isinstance(key, tuple | frozenset):
-        if depth >= 3 or len(key) > 32:
-            raise pickle.UnpicklingError("a key is nested or long")
-        for part in key:
-            check_key(part, depth + 1)
-
-
 def _tensor_record(storage: Any, offset: Any, shape: Any, stride: Any) -> TensorRecord:
     ints = isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride) <= 8
     if not isinstance(storage, StorageRecord) or not ints or not all(type(v) is int for v in (offset, *shape, *stride)):
@@ -259,7 +161,7 @@ class _DataUnpickler(_Parser):  # type: ignore[misc]
         super().__init__(io.BytesIO(content), encoding="utf-8")
         self.archive = archive
         self.classes: dict[str, type[Inert]] = {}
-        self.budget = _Budget()
+        self.budget = PlaceholderBudget()
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         allowed = _ALLOWED.get((module_name, global_name))

@@ -17,15 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from cryosentinel_cli.main import cli
 from cryosentinel_core.errors import CheckpointError, CryosentinelError, OutputWrite
 from cryosentinel_core.io.weights.checkpoint import read_checkpoint, strip_prefixes
 from cryosentinel_core.io.weights.checkpoint_write import write_safetensors, write_torch
 from cryosentinel_core.io.weights.model_card import convert_checkpoint, describe_checkpoint
-from cryosentinel_core.io.weights.plain_values import to_plain
-from cryosentinel_core.io.weights.unpickle import Inert, inspect_archive, read_as_data
+from cryosentinel_core.io.weights.model_files import load_segmenter
+from cryosentinel_core.io.weights.unpickle import inspect_archive, read_as_data
+from cryosentinel_core.learn.checkpoint_values import Inert
+from cryosentinel_core.learn.hyper_parameters import spec_of_hyper_parameters
 from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
+from cryosentinel_core.learn.network.lake_network import shapes_of
 from cryosentinel_core.learn.network.random_weights import make_random_checkpoint, make_random_weights
+from cryosentinel_core.learn.plain_values import to_plain
+from cryosentinel_core.reporter import Silent
 from cryosentinel_core.stack.recipe import Recipe
 
 SPEC = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=4)
@@ -145,8 +152,12 @@ def test_average_of_another_network(tmp_path: Path, content: dict[str, Any]) -> 
     assert "stranger" in fails(save(tmp_path / "a.ckpt", content), weights="ema")
 
 
-def test_bare_state_dict_takes_the_published_architecture(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
-    assert "terramind_v1_large" in fails(save(tmp_path / "a.pt", weights))
+def test_bare_state_dict_says_its_architecture(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+    assert read_checkpoint(save(tmp_path / "a.pt", weights)).spec == SPEC
+    headless = {key: value for key, value in weights.items() if not key.startswith("encoder.")}
+    assert "terramind_v1_large" in fails(save(tmp_path / "b.pt", headless)), (
+        "without an encoder it is the published one"
+    )
 
 
 def test_statistics_and_recipe_of_the_file_win(tmp_path: Path, content: dict[str, Any]) -> None:
@@ -622,6 +633,60 @@ def test_description(tmp_path: Path, content: dict[str, Any], weights: dict[str,
 
 def test_conversion_that_cannot_be_written(tmp_path: Path, content: dict[str, Any]) -> None:
     path = save(tmp_path / "a.ckpt", content)
-    for out in (tmp_path / "a.bin", tmp_path / "nowhere" / "a.safetensors"):
+    for out in (tmp_path / "a.bin", path / "a.safetensors"):
         with pytest.raises((OutputWrite, CryosentinelError)):
             convert_checkpoint(path, out)
+
+
+@pytest.mark.parametrize("name", ["model_state_dict", "net", "weights"])
+def test_weights_under_a_training_loops_name(tmp_path: Path, weights: dict[str, torch.Tensor], name: str) -> None:
+    """Architecture read off the shapes, which are not those of the published one."""
+    content = {"epoch": 3, "optimizer_state_dict": {"state": {}, "param_groups": []}, name: weights}
+    found = read_checkpoint(save(tmp_path / "loop.pt", content))
+    assert (found.layout, found.spec) == ("state-dict", SPEC)
+    assert same(found.state_dict, weights)
+
+
+@pytest.mark.parametrize(
+    "backbone", ["terramind_v1_tiny", "terramind_v1_small", "terramind_v1_base", "terramind_v1_large"]
+)
+@pytest.mark.parametrize("modalities", [("S2L2A", "S1GRD", "DEM"), ("S2L2A", "DEM")])
+def test_architecture_of_shapes(backbone: str, modalities: tuple[str, ...]) -> None:
+    spec = ModelSpec(backbone=backbone, modalities=modalities, decoder_channels=8, scale_modules=False)
+    assert spec_of_hyper_parameters({}, shapes_of(spec)) == spec
+
+
+def test_an_encoder_that_nobody_knows(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+    fewer = {key: value for key, value in weights.items() if not key.startswith("encoder.encoder.11.")}
+    with pytest.raises(CheckpointError, match="11 blocks of width 192"):
+        read_checkpoint(save(tmp_path / "short.pt", fewer))
+
+
+def test_parts_of_training_are_left_out_and_told(tmp_path: Path, content: dict[str, Any]) -> None:
+    extra = {
+        "criterion.weight": torch.ones(2),
+        "model.aux_heads.0.conv.weight": torch.ones(3, 3),
+        "criterion.bias": torch.ones(2),
+    }
+    content["state_dict"] |= extra
+    path = save(tmp_path / "full.ckpt", content)
+    assert dict(read_checkpoint(path).left_out) == {"criterion": 2, "aux_heads": 1}
+    told: list[str] = []
+
+    class Notes(Silent):
+        def note(self, message: str) -> None:
+            told.append(message)
+
+    load_segmenter(path, reporter=Notes(), device="cpu", precision="float32")
+    assert told == ["full.ckpt: aux_heads (1 weights), criterion (2 weights) left out, which only training needs"]
+
+
+def test_numbers_that_json_lacks_are_shown_as_words(tmp_path: Path, content: dict[str, Any]) -> None:
+    content["hyper_parameters"] |= {"clip": float("inf"), "nested": {"least": -np.float64("inf"), "seen": float("nan")}}
+    path = save(tmp_path / "endless.ckpt", content)
+    done = CliRunner().invoke(cli, ["model", "info", str(path), "--json"])
+    assert done.exit_code == 0, done.output
+    hyper = json.loads(done.stdout, parse_constant=pytest.fail)["hyper_parameters"]
+    assert (hyper["clip"], hyper["nested"]) == ("inf", {"least": "-inf", "seen": "nan"})
+    converted = convert_checkpoint(path, tmp_path / "endless.safetensors")
+    assert read_checkpoint(converted).hyper_parameters["clip"] == "inf"

@@ -27,7 +27,8 @@ import torch
 import cryosentinel_core
 from cryosentinel_core.errors import CheckpointError
 from cryosentinel_core.io.weights.checkpoint import METADATA_KEY, read_checkpoint
-from cryosentinel_core.io.weights.unpickle import MAX_INERT, MAX_NAMES, MAX_PICKLE_BYTES, inspect_archive, read_as_data
+from cryosentinel_core.io.weights.unpickle import MAX_NAMES, MAX_PICKLE_BYTES, inspect_archive, read_as_data
+from cryosentinel_core.learn.checkpoint_values import MAX_INERT
 from cryosentinel_core.learn.model_spec import ModelSpec
 from cryosentinel_core.learn.network.random_weights import make_random_checkpoint
 

@@ -333,9 +333,10 @@ def test_a_hub_that_names_no_hash_is_left_to_its_client(hub: Hub, tmp_path: Path
     assert hub.bodies == [None]
 
 
-def test_a_client_that_lacks_what_resuming_needs_downloads_alone(hub: Hub, tmp_path: Path) -> None:
-    """Some of its parts it does not promise to keep."""
-    without = "import cryosentinel_core.io.weights.hub as hub\ndef gone(*_): raise ImportError\nhub._append = gone\n"
+@pytest.mark.parametrize("error", ["ImportError", "TypeError"])
+def test_a_client_that_lacks_what_resuming_needs_downloads_alone(hub: Hub, tmp_path: Path, error: str) -> None:
+    """Some of its parts it does not promise to keep: they may be gone, or be called otherwise."""
+    without = f"import cryosentinel_core.io.weights.hub as hub\ndef gone(*_): raise {error}\nhub._append = gone\n"
     done = subprocess.run(
         [sys.executable, "-c", without + RESOLVE, REFERENCE],
         capture_output=True, text=True, timeout=120, env=environment(tmp_path, hub.address),

@@ -1,10 +1,11 @@
 """Hyper-parameters of any kind as plain data: dicts, lists, strings and numbers, bounded in size.
 
-Neighbours: `unpickle` gives placeholders for the classes that a file names; here they become readable.
+Neighbours: `checkpoint_values` has placeholders for the classes that a file names; here they become readable.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from cryosentinel_core.errors import CheckpointError
-from cryosentinel_core.io.weights.unpickle import Inert, TensorRecord
+from cryosentinel_core.learn.checkpoint_values import Inert, TensorRecord
 
 MAX_PLAIN_NODES: Final = 100_000
 """Most values that plain data may have once shared references are written out."""
@@ -38,8 +39,8 @@ class _Budget:
 def to_plain(value: Any) -> Any:
     """JSON-like data of anything that a checkpoint may hold: dicts with string keys, lists, strings, numbers, None.
 
-    Paths become strings, NumPy scalars numbers, Namespaces and OmegaConf objects dicts; any other class becomes
-    `{"class": name, ...}` and a tensor a short description.
+    Paths become strings, NumPy scalars numbers, numbers that are not finite the strings `inf` and `nan`, Namespaces and
+    OmegaConf objects dicts; any other class becomes `{"class": name, ...}` and a tensor a short description.
 
     Raises:
         CheckpointError: If it would be larger or deeper than any real hyper-parameters (shared references are written
@@ -54,6 +55,8 @@ def _plain(value: Any, budget: _Budget, depth: int) -> Any:
         return value.encode("utf-8", "backslashreplace").decode("utf-8")  # lone surrogates cannot be printed
     if isinstance(value, int) and value.bit_length() > 64:
         return f"integer of {value.bit_length()} bits"  # Python refuses to print very long ones
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such numbers
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Inert):
@@ -109,6 +112,7 @@ def _numpy_scalar(value: Inert) -> Any:
         content = raw.args[0].encode("latin-1") if isinstance(raw, Inert) else bytes(raw)
         if not re.fullmatch(r"[biuf][1248]", code) or order not in ("<", ">", "|", "="):
             return {"class": value.class_name}
-        return np.frombuffer(content, dtype=np.dtype(order + code), count=1)[0].item()
+        number = np.frombuffer(content, dtype=np.dtype(order + code), count=1)[0].item()
+        return str(number) if isinstance(number, float) and not math.isfinite(number) else number
     except (AttributeError, IndexError, TypeError, ValueError):
         return {"class": value.class_name}
