@@ -7,9 +7,9 @@
 For each backbone and precision: ours by batch size, not compiled; ours compiled at the batch that was fastest; terratorch's model by
 batch size; how far ours is from the CPU in float32; and the whole engine over a stack on disk. At the fastest batch also what other
 settings would change (memory layout, flips in one pass, cuDNN's search, CUDA graphs, autotuned kernels), so that they can be chosen by
-measurement. Every part runs in a process of its own and the file is written anew after each, so that a part that fails costs only
-itself: it stands in the file with its error. Weights are random and seeded: speed does not depend on them. `--device cpu` goes through
-the same lines without a card, to try the script.
+measurement. Every part runs in a process of its own with a limit of time, and the file is written anew after each, so that a part
+that fails or hangs costs only itself: it stands in the file with its error. Weights are random and seeded: speed does not depend
+on them. `--device cpu` goes through the same lines without a card, to try the script.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 import predict as common
 
-BATCHES = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+BATCHES = [1, 2, 4, 8, 16, 32, 64, 128]
 PUBLISHED_GFLOP = {"terramind_v1_large": 698.0}
 """One pass over one window, as published, before the decoder's short cut."""
 N_FLIPS = 4
@@ -225,12 +226,15 @@ def _search_cudnn(segmenter: Any) -> None:
 
 
 def _store_as(layout: str) -> Callable[[Any], None]:
-    """Weights of convolutions in a memory layout, which their outputs then have."""
+    """Weights of convolutions, and the maps that the encoder's tokens become, in a memory layout, which what follows then has."""
 
     def store(segmenter: Any) -> None:
         import torch
 
-        segmenter.network.to(memory_format=getattr(torch, layout))
+        memory_format = getattr(torch, layout)
+        segmenter.network.to(memory_format=memory_format)
+        to_maps = segmenter.network.neck[1]  # tokens lie channels last, and so do maps that are views of them
+        to_maps.register_forward_hook(lambda _, __, maps: [x.contiguous(memory_format=memory_format) for x in maps])
 
     return store
 
@@ -245,12 +249,17 @@ def _compile_as(mode: str) -> Callable[[Any], None]:
 
 
 def _fuse_flips(segmenter: Any) -> None:
-    """All four flips of a batch in one pass, of four times the size."""
+    """All four flips of a quarter of the batch in one pass, so that a pass has as many windows as without."""
     import torch
 
     from cryosentinel_core.learn.inference.passes import FLIPS
 
     def average(chips: dict[str, Any]) -> Any:
+        quarter = max(1, len(chips["DEM"]) // len(FLIPS))
+        pieces = zip(*(x.split(quarter) for x in chips.values()), strict=True)
+        return torch.cat([average_piece(dict(zip(chips, piece, strict=True))) for piece in pieces])
+
+    def average_piece(chips: dict[str, Any]) -> Any:
         views = {name: torch.cat([x.flip(axes) for axes in FLIPS]) for name, x in chips.items()}
         logits = segmenter.passes._forward(views).float().chunk(len(FLIPS))
         return sum(x.flip(axes) for x, axes in zip(logits, FLIPS, strict=True)) / len(FLIPS)
@@ -328,6 +337,18 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
+def _rows_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """The rows that a part printed last, or one that says why there are none."""
+    try:
+        if done.returncode == 0:
+            rows: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["rows"]
+            return rows
+    except (IndexError, ValueError):
+        pass
+    said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    return [{"error": f"exit code {done.returncode}: {said[0][:300]}"}]
+
+
 def measure(part: str, args: argparse.Namespace, folder: Path, backbone: str, precision: str) -> list[dict[str, Any]]:
     """Run one part in a process of its own: its rows, or one row that says why there are none."""
     command = [
@@ -337,14 +358,14 @@ def measure(part: str, args: argparse.Namespace, folder: Path, backbone: str, pr
         "--compile" if args.compile else "--no-compile",
     ]  # fmt: skip
     label = {"part": part, "backbone": backbone, "precision": precision}
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    limit = getattr(args, "part_seconds", None)  # a caller with a limit of its own gives none
     try:
-        rows = json.loads(done.stdout.splitlines()[-1])["rows"] if done.returncode == 0 else None
-    except (IndexError, ValueError):
-        rows = None
-    if rows is None:
-        said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        rows = [{"error": f"exit code {done.returncode}: {said[0][:300]}"}]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, **({} if limit is None else {"timeout": limit})
+        )
+        rows = _rows_of(done)
+    except TimeoutExpired:
+        rows = [{"error": f"stopped after {limit:g} s"}]
     rows = [{**label, **row} for row in rows]
     for row in rows:
         print(json.dumps(row), flush=True)
@@ -379,6 +400,7 @@ def main() -> None:
     parser.add_argument("--matmul", type=int, default=8192, help="side of the matrices")
     parser.add_argument("--tiles", type=int, default=4, help="tiles of the engine's area")
     parser.add_argument("--tile-cells", type=int, default=10, help="cells along a tile of it")
+    parser.add_argument("--part-seconds", type=float, default=600.0, help="limit of each part")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--out", type=Path, default=Path("predict-gpu.json"))
     parser.add_argument("--decoder-channels", type=int, default=256, help=argparse.SUPPRESS)

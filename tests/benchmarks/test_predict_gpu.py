@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -58,3 +59,30 @@ def test_without_a_card_it_says_so() -> None:
     done = run()
     assert done.returncode == 2
     assert "there is no GPU" in done.stderr
+
+
+def test_a_part_that_hangs_costs_only_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a limit the row says so; a caller that limits parts itself gives none, and is given none."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    import predict_gpu
+
+    asked: list[dict[str, Any]] = []
+
+    def hang(command: list[str], **how: Any) -> Any:
+        asked.append(how)
+        raise subprocess.TimeoutExpired(command, how.get("timeout", 1.0))
+
+    monkeypatch.setattr(predict_gpu.subprocess, "run", hang)
+    args = argparse.Namespace(
+        device="cpu", batches=[1], rounds=1, matmul=64, tiles=1, tile_cells=1, compile=False, part_seconds=0.5
+    )
+    assert predict_gpu.measure("matmul", args, Path("."), "none", "both")[0]["error"] == "stopped after 0.5 s"
+    del args.part_seconds
+    monkeypatch.setattr(
+        predict_gpu.subprocess, "run", lambda command, **how: subprocess.CompletedProcess(command, 124, "", "stopped")
+    )
+    assert predict_gpu.measure("matmul", args, Path("."), "none", "both")[0]["error"] == "exit code 124: stopped"
+    assert asked[0]["timeout"] == 0.5
+    assert "stopped" in capsys.readouterr().out

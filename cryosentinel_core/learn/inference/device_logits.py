@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cryosentinel_core.errors import NonFiniteOutput
+from cryosentinel_core.learn.inference.staging import send_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,9 +95,9 @@ def put_in_order(parts: Sequence[tuple[NDArray[np.int64], Tensor]]) -> Tensor:
     """Logits of some rows of a batch each, as those of the batch."""
     if len(parts) == 1:
         return parts[0][1]
-    rows = torch.from_numpy(np.concatenate([rows for rows, _ in parts]))
+    rows = np.concatenate([rows for rows, _ in parts])
     logits = torch.cat([logits for _, logits in parts])
-    return torch.empty_like(logits).index_copy_(0, rows.to(logits.device), logits)
+    return torch.empty_like(logits).index_copy_(0, send_rows(rows, logits.device), logits)
 
 
 def pool_logits(answers: Sequence[Tensor], *, has_spread: bool) -> Tensor:

@@ -22,7 +22,7 @@ from cryosentinel_core.learn.inference.device_logits import DeviceArrays, Device
 from cryosentinel_core.learn.inference.devices import choose_device
 from cryosentinel_core.learn.inference.passes import FLIPS, Passes
 from cryosentinel_core.learn.inference.precision import Precision, bf16_error, choose_precision, store_in_bf16
-from cryosentinel_core.learn.inference.staging import StagedChips, allocate, stage_chips, standardise
+from cryosentinel_core.learn.inference.staging import StagedChips, Standardiser, allocate, send_rows, stage_chips
 from cryosentinel_core.learn.model_spec import choose_modalities
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, fold_batch_norms
 from cryosentinel_core.segment.arrays import HOST, Arrays
@@ -94,6 +94,7 @@ class NetworkSegmenter:
     ) -> None:
         self.device = choose_device(device)
         self.normalisation = normalisation
+        self._standardise = Standardiser(normalisation, self.device)
         self.spec = network.spec
         self.modalities = choose_modalities(network.spec.modalities, modalities)
         self.tta = tta
@@ -347,12 +348,12 @@ class NetworkSegmenter:
         """Chips with radar, then chips without, each with their rows in the batch."""
         everything = np.arange(len(staged))
         has_radar = staged.has_radar & ("S1GRD" in self.modalities)
-        chips = standardise(staged, self.normalisation, self.device)
+        chips = self._standardise(staged)
         for rows, absent in ((everything[has_radar], False), (everything[~has_radar], True)):
             if len(rows):
                 names = [name for name in self.modalities if not (absent and name == "S1GRD")]
                 if len(rows) == len(staged):
                     yield rows, {name: chips[name] for name in names}
                 else:
-                    at = torch.from_numpy(rows).to(self.device)
+                    at = send_rows(rows, self.device)
                     yield rows, {name: chips[name][at] for name in names}

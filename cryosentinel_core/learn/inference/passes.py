@@ -22,7 +22,9 @@ from cryosentinel_core.learn.inference.batch_size import (
     find_batch_size,
     keep_free,
     largest_batch,
+    most_windows,
     no_room,
+    try_with_memory,
 )
 from cryosentinel_core.learn.inference.compiling import Compiling, pays_to_compile
 from cryosentinel_core.learn.inference.precision import exact_matmul, make_probe
@@ -69,6 +71,8 @@ class Passes:
         self.precision: Literal["float32", "bf16"] = "float32"
         self._finds_batch = batch_size is None and device.type == "cuda"
         self.batch_size = batch_size or (FIRST_BATCH if self._finds_batch else CPU_BATCH)
+        if device.type == "cuda":
+            self.limit_batch(most_windows(network.spec.decoder_channels))
         self._tried_to = 0
         self._tta, self.threads, self._has_spread = tta, threads, has_spread
         self._compiling = "off" if compiling == "auto" and device.type != "cuda" else compiling
@@ -82,7 +86,7 @@ class Passes:
         Raises:
             ModelError: If not even one window fits the GPU's memory.
         """
-        most = largest_batch(n_windows)
+        most = min(largest_batch(n_windows), most_windows(self.network.spec.decoder_channels))
         if self.is_compiled:
             return
         if self._finds_batch and self._tried_to < most and (self._tried_to in (0, self.batch_size)):
@@ -112,7 +116,13 @@ class Passes:
         return self._call is not self.network
 
     def _compile(self) -> None:
-        """Compile for the batch size, and try it; where that fails and nobody insists, all stays as it was."""
+        """Compile for the batch size, and try it; where that fails and nobody insists, all stays as it was.
+
+        One window goes through the network before: what it makes once and keeps (the matrices of enlargement) would otherwise be made
+        while it is traced, and then be there at the next call, which therefore would be compiled again.
+        """
+        with self.settings():
+            self._forward(make_probe(self.network.spec.modalities, self.device))
         self._call = torch.compile(self.network, dynamic=False)
         try:
             self.measure_rate(self.batch_size)
@@ -147,14 +157,11 @@ class Passes:
         Raises:
             ModelError: If it does not suffice for single windows.
         """
-        while True:
-            try:
-                return take()
-            except torch.cuda.OutOfMemoryError as error:
-                if self.batch_size == 1:
-                    raise no_room() from error
-                self.batch_size //= 2
-                torch.cuda.empty_cache()
+        while (taken := try_with_memory(take)) is None:
+            if self.batch_size == 1:
+                raise no_room()
+            self.batch_size //= 2
+        return taken
 
     def run(self, chips: dict[str, Tensor]) -> Tensor:
         """Logits (N, [2,] H, W) float32 on the device, batch after batch; a batch is halved where memory does not suffice."""

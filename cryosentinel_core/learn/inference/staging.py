@@ -97,19 +97,49 @@ def standardise(
     Returns:
         Modality -> (N, C, H, W) float32, finite; without S1GRD where the batch has no radar.
     """
-    staged = chips if isinstance(chips, StagedChips) else stage_chips(chips, device)
-    s2 = staged.s2.to(device, non_blocking=True).to(torch.int32).bitwise_and_(0xFFFF).float().clamp(*S2_CLIP)
-    dem = torch.nan_to_num(staged.dem.to(device, non_blocking=True).float(), nan=DEM_CLIP_M[0]).clamp(*DEM_CLIP_M)
-    found = {"S2L2A": _scale(s2, normalisation.s2.means, normalisation.s2.stds)}
-    if staged.s1 is not None:
-        s1 = staged.s1.to(device, non_blocking=True).float()
-        s1 = torch.where(torch.isfinite(s1), s1, torch.full_like(s1, S1_FILL_DB))
-        found["S1GRD"] = _scale(s1, normalisation.s1.means, normalisation.s1.stds)
-    found["DEM"] = _scale(dem, normalisation.dem.means, normalisation.dem.stds)
-    return found
+    return Standardiser(normalisation, device)(chips if isinstance(chips, StagedChips) else stage_chips(chips, device))
 
 
-def _scale(x: Tensor, means: tuple[float, ...], stds: tuple[float, ...]) -> Tensor:
-    mean = torch.tensor(means, dtype=torch.float32, device=x.device)[:, None, None]
-    std = torch.tensor(stds, dtype=torch.float32, device=x.device)[:, None, None]
-    return (x - mean) / std
+class Standardiser:
+    """Staged chips to standardised ones; the statistics stay on the device, since the host would wait for each that is sent.
+
+    Args:
+        normalisation: Statistics of the weights.
+        device: Where to compute.
+    """
+
+    def __init__(self, normalisation: Normalisation, device: torch.device) -> None:
+        self._device = device
+        bands = {"S2L2A": normalisation.s2, "S1GRD": normalisation.s1, "DEM": normalisation.dem}
+        self._statistics = {
+            name: tuple(
+                torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
+                for values in (one.means, one.stds)
+            )
+            for name, one in bands.items()
+        }
+
+    def __call__(self, staged: StagedChips) -> dict[str, Tensor]:
+        """See `standardise`."""
+        device = self._device
+        s2 = staged.s2.to(device, non_blocking=True).to(torch.int32).bitwise_and_(0xFFFF).float().clamp(*S2_CLIP)
+        dem = torch.nan_to_num(staged.dem.to(device, non_blocking=True).float(), nan=DEM_CLIP_M[0]).clamp(*DEM_CLIP_M)
+        found = {"S2L2A": self._scale("S2L2A", s2)}
+        if staged.s1 is not None:
+            s1 = staged.s1.to(device, non_blocking=True).float()
+            found["S1GRD"] = self._scale("S1GRD", torch.where(torch.isfinite(s1), s1, torch.full_like(s1, S1_FILL_DB)))
+        found["DEM"] = self._scale("DEM", dem)
+        return found
+
+    def _scale(self, name: str, x: Tensor) -> Tensor:
+        mean, std = self._statistics[name]
+        return (x - mean) / std
+
+
+def send_rows(rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """(N,) int64 indices on a device; to a GPU from pinned memory, so that the host does not wait."""
+    index = torch.from_numpy(rows)
+    if device.type != "cuda":
+        return index
+    with torch.cuda.device(device):
+        return index.pin_memory().to(device, non_blocking=True)

@@ -9,11 +9,15 @@ same sum in another order (equal to rounding), with a fraction of the multiplica
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from cryosentinel_core.learn.network.memory import take
+
+ALIGNMENT: Final = 32
+"""Rows that a product of matrices in bf16 is padded to a multiple of."""
 
 
 def interpolation_matrix(size_in: int, size_out: int, *, align_corners: bool, dtype: torch.dtype) -> Tensor:
@@ -85,13 +89,18 @@ def add_convolved(
     """
     n, o, height, width = base.shape
     stacked = torch.cat([taps.permute(1, 0, 2).reshape(height, -1) for taps in rows], dim=1)  # (H, sum of 3 h_l)
+    n_rows = stacked.shape[1]
+    if base.dtype == torch.bfloat16:  # 219 rows are no multiple of what tensor cores take at once; zeros add nothing
+        stacked = torch.nn.functional.pad(stacked, (0, -n_rows % ALIGNMENT))
     flat = base.permute(0, 2, 3, 1).reshape(n, height, width * o)
     products = (pair for one in zip(levels, weights, columns, strict=True) for pair in _widen(*one))
     if torch.is_grad_enabled():
         widened = torch.cat([torch.bmm(first, second) for first, second in products])
+        if stacked.shape[1] > n_rows:
+            widened = torch.nn.functional.pad(widened, (0, 0, 0, 0, 0, (stacked.shape[1] - n_rows) * n))
     else:
-        shape = stacked.shape[1] * n, width, o
-        widened = _multiply_into(take(shape, memory, base), products)
+        widened = _multiply_into(take((stacked.shape[1] * n, width, o), memory, base), products)
+        widened[n_rows * n :].zero_()
     add = torch.baddbmm if torch.is_grad_enabled() else torch.Tensor.baddbmm_
     out = add(flat, stacked.expand(n, -1, -1), widened.reshape(-1, n, width * o).transpose(0, 1))
     return out.reshape(n, height, width, o).permute(0, 3, 1, 2)

@@ -17,11 +17,11 @@ from cryosentinel_core.errors import CheckpointError, ModelError
 from cryosentinel_core.learn.model_spec import ModelSpec
 from cryosentinel_core.learn.network.cpu_decoder import CpuDecoder
 from cryosentinel_core.learn.network.decoder import ConvNorm, LearnedPyramid, PyramidStages, UperNet
-from cryosentinel_core.learn.network.terramind import build_encoder
+from cryosentinel_core.learn.network.terramind import build_encoder, encode_blocks
 
 
 class SelectBlocks(nn.Module):
-    """Of the encoder's blocks, those that the decoder sees."""
+    """Of the encoder's blocks, those that the decoder sees; first of the neck as terratorch lays it out (`encode` needs it not)."""
 
     def __init__(self, indices: tuple[int, ...]) -> None:
         super().__init__()
@@ -98,7 +98,8 @@ class LakeNetwork(nn.Module):
 
     def encode(self, chips: dict[str, Tensor]) -> list[Tensor]:
         """Four maps of the encoder's tokens, finest first, through the neck."""
-        maps: list[Tensor] = self.neck(self.encoder(dict(chips)))
+        _, to_maps, pyramid = self.neck
+        maps: list[Tensor] = pyramid(to_maps(encode_blocks(self.encoder, chips, self.spec.neck_indices)))
         return maps
 
     def finish(self, decoded: Tensor, chips: dict[str, Tensor]) -> Tensor:

@@ -15,12 +15,13 @@ import importlib.util
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from cryosentinel_core.errors import ModelError
 
@@ -68,6 +69,37 @@ def _import_vit() -> Any:
             raise ModelError(
                 f"terratorch cannot be imported: {error}", "pip install 'terratorch>=1.2.9', or use --model water-index"
             ) from error
+
+
+def encode_blocks(encoder: Any, chips: Mapping[str, Tensor], indices: tuple[int, ...]) -> list[Tensor]:
+    """Tokens after some of an encoder's blocks: `[encoder(chips)[i] for i in indices]` to the bit, without those of all others.
+
+    The encoder's own forward keeps and averages the tokens after every block, 24 for the large one, of which a decoder sees four.
+
+    Args:
+        encoder: As `build_encoder` makes it: no register tokens, modalities averaged.
+        chips: Modality -> (N, C, H, W), in the order of the encoder's modalities.
+        indices: Of the blocks wanted, ascending.
+
+    Returns:
+        For each (N, 196, width), averaged over the modalities that were given.
+
+    Source: terratorch 1.2.11, `TerraMindViT.forward`.
+    """
+    parts = []
+    for name, pixels in chips.items():
+        embedded = encoder.encoder_embeddings[encoder.mod_name_mapping[name]](pixels)
+        parts.append(embedded["x"] + embedded["emb"])
+    lengths = [part.shape[-2] for part in parts]
+    x = torch.cat(parts, dim=1)
+    last = len(encoder.encoder) - 1
+    found = []
+    for number, block in enumerate(encoder.encoder[: indices[-1] + 1]):
+        x = block(x)
+        if number in indices:
+            tokens = encoder.encoder_norm(x) if number == last else x
+            found.append(torch.stack(torch.split(tokens, lengths, dim=1), dim=1).mean(dim=1))
+    return found
 
 
 def build_encoder(spec: ModelSpec) -> nn.Module:

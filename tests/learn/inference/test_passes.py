@@ -11,6 +11,7 @@ from test_network_segmenter import SPEC, make_batch, make_segmenter
 
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.inference import passes
+from cryosentinel_core.learn.inference.batch_size import most_windows
 from cryosentinel_core.learn.network.random_weights import make_random_weights
 
 
@@ -139,3 +140,43 @@ def test_compiling_that_fails(weights: dict[str, torch.Tensor], monkeypatch: pyt
     segmenter.prepare_for(1)
     assert not segmenter.passes.is_compiled
     assert np.isfinite(segmenter.segment(make_batch(1))).all()
+
+
+def test_an_explicit_batch_on_a_gpu_is_limited(weights: dict[str, torch.Tensor]) -> None:
+    """Nothing is computed: a device's name suffices."""
+    network = make_segmenter(weights).network
+    limit = most_windows(SPEC.decoder_channels)
+
+    def size_on(device: str) -> int:
+        return passes.Passes(
+            network,
+            torch.device(device),
+            batch_size=10 * limit,
+            tta=True,
+            threads=None,
+            compiling="off",
+            has_spread=False,
+        ).batch_size
+
+    assert size_on("cuda") == limit
+    assert size_on("cpu") == 10 * limit, "a CPU's batch is part of its last bits"
+
+
+def test_what_the_network_keeps_is_made_before_it_is_traced(
+    weights: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first call fills it while tracing, and the second is compiled again."""
+    segmenter = make_segmenter(weights, compiling="on", batch_size=2)
+    decoder = segmenter.network.decoder
+    decoder._matrices.clear()
+    kept: list[int] = []
+
+    def compile_network(network: Any, **_: Any) -> Any:
+        kept.append(len(decoder._matrices))
+        return lambda chips: network(chips)
+
+    monkeypatch.setattr(torch, "compile", compile_network)
+    segmenter.prepare_for(1)
+    assert segmenter.passes.is_compiled
+    assert kept == [len(decoder._matrices)]
+    assert kept[0] > 0
