@@ -95,3 +95,25 @@ def test_error_is_no_larger_than_that_of_the_plain_way(dtype: torch.dtype) -> No
         return float((y.double() - exact).square().mean().sqrt() / exact.std())
 
     assert error(ours) < 2 * error(plain)
+
+
+def test_rows_are_padded_for_bf16_alone() -> None:
+    """219 rows become 224, of zeros: sums in bf16 stay those of the plain convolution to its rounding, in float32 nothing is added."""
+    generator = torch.Generator().manual_seed(3)
+    levels = [torch.randn(2, 4, side, side, generator=generator) for side in (56, 14, 3)]
+    weights = [torch.randn(8, 4, 3, 3, generator=generator) for _ in levels]
+    base = torch.randn(2, 8, 224, 224, generator=generator)
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        taps = [tap_matrices(level.shape[2], 224, align_corners=True, dtype=dtype) for level in levels]
+        parts = [level.to(dtype) for level in levels], [weight.to(dtype) for weight in weights]
+        for gradient in (False, True):
+            with torch.set_grad_enabled(gradient):
+                found[dtype, gradient] = add_convolved(base.to(dtype).clone(), *parts, taps, taps).float()
+    wanted = base + sum(
+        F.conv2d(F.interpolate(level, size=(224, 224), mode="bilinear", align_corners=True), weight, padding=1)
+        for level, weight in zip(levels, weights, strict=True)
+    )
+    for (dtype, _), sums in found.items():
+        tolerance = 1e-4 if dtype == torch.float32 else 0.03
+        assert float((sums - wanted).square().mean().sqrt()) < tolerance * float(wanted.std())

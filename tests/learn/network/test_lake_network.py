@@ -21,6 +21,7 @@ from cryosentinel_core.learn.network.lake_network import (
     shapes_of,
 )
 from cryosentinel_core.learn.network.random_weights import make_random_weights
+from cryosentinel_core.learn.network.terramind import encode_blocks
 
 TINY = ModelSpec(backbone="terramind_v1_tiny")
 
@@ -138,3 +139,18 @@ def test_spec_refuses_what_cannot_be_built() -> None:
             ModelSpec(**{"backbone": "terramind_v1_tiny", **wrong})  # type: ignore[arg-type]
     assert BACKBONES["terramind_v1_large"].neck_indices == (5, 11, 17, 23)
     assert BACKBONES["terramind_v1_tiny"].neck_indices == (2, 5, 8, 11)
+
+
+@pytest.mark.parametrize("modalities", [MODALITIES, ("S2L2A", "DEM"), ("S2L2A",)])
+@pytest.mark.parametrize("indices", [(2, 5, 8, 11), (0, 1, 4, 9)])
+def test_needed_blocks_alone_are_the_same_bits(
+    weights: dict[str, torch.Tensor], modalities: tuple[str, ...], indices: tuple[int, ...]
+) -> None:
+    """As the encoder's own forward gives them, the last with its norm."""
+    encoder = load_network(TINY, weights).encoder
+    chips = make_chips(2, modalities)
+    with torch.inference_mode():
+        wanted = encoder(dict(chips))
+        found = encode_blocks(encoder, chips, indices)
+    assert len(found) == len(indices)
+    assert all(torch.equal(one, wanted[index]) for one, index in zip(found, indices, strict=True))
