@@ -32,5 +32,5 @@ def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     """The segmenter of every run over chips in a test, whatever model is asked for."""
     segmenter = Counting()
-    monkeypatch.setattr(chips_module, "build_segmenter", lambda settings: segmenter)
+    monkeypatch.setattr(chips_module, "build_segmenter", lambda *_: segmenter)
     return segmenter
