@@ -1,1 +1,1 @@
-"""Who computes what when: streams of windows, jobs, devices, precision."""
+"""Order and place of the computing: streams of windows, jobs, devices, precision."""

@@ -101,7 +101,7 @@ def _with_choices_of(segmenter: Segmenter, todo: Sequence[TileJob]) -> list[Tile
 
 
 def _add(finished: Iterable[tuple[int, WorkDone]], sizes: Sequence[int], progress: _Progress) -> WorkDone:
-    """What all jobs cost; `sizes` are the windows to be told of once each is finished, as no callback travels to a process."""
+    """Cost of all jobs; `sizes` are the windows to be told of once each is finished, as no callback travels to a process."""
     done = WorkDone()
     for index, cost in finished:
         done += cost

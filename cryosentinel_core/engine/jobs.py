@@ -91,7 +91,7 @@ class _Failed:
 
 
 def _try_there(function: Callable[[J], R], job: J) -> R | _Failed:
-    """What a worker runs."""
+    """Run a job on a worker; a known failure comes back as a value."""
     try:
         return function(job)
     except CryosentinelError as error:

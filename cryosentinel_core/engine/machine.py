@@ -1,4 +1,4 @@
-"""What this process has taken of its machine."""
+"""Memory that this process has taken of its machine."""
 
 from __future__ import annotations
 

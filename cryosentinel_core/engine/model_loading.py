@@ -1,4 +1,4 @@
-"""From `--model` to a segmenter: the water index, or one network or several whose rooms are opened only now.
+"""Segmenters from `--model`: the water index, or one network or several whose rooms are opened only now.
 
 What is loaded is held by who loaded it: a workflow holds its segmenter, a worker process or a cluster's worker a `SegmenterHolder`.
 Neighbours: `dispatch` starts the workers.
@@ -71,7 +71,7 @@ class SegmenterHolder:
 
 
 def plain_of(segmenter: Segmenter) -> dict[str, Any]:
-    """What a digest and a record say of a segmenter: name, digest and, of several models, each one's SHA-256."""
+    """Plain data of a segmenter for digests and records: name, digest and, of several models, each one's SHA-256."""
     plain: dict[str, Any] = {"segmenter": segmenter.name, "segmenter_digest": segmenter.digest}
     if isinstance(segmenter, MemberSegmenter) and segmenter.members:
         plain["members"] = segmenter.members

@@ -144,7 +144,7 @@ class CountedStore(Generic[T]):
 
 
 def count_windows(tasks: Sequence[SegmentTask], stride: int) -> int:
-    """How many windows a run computes at most, each counted once.
+    """Number of windows that a run computes at most, each counted once.
 
     Args:
         tasks: Of the run, in order.

@@ -1,4 +1,4 @@
-"""What work cost: seconds by stage, and the windows, processes and memory behind them.
+"""Cost of work: seconds by stage, and the windows, processes and memory behind them.
 
 Stages run side by side in threads, so their seconds need not add up to those on the wall. Nothing here enters a digest: two runs
 that give the same bytes take different times. Neighbours: the workflows measure; `run.json` keeps.
@@ -47,7 +47,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkDone:
-    """What some tiles cost; adds up.
+    """Cost of some tiles; adds up.
 
     Attributes:
         n_windows: Windows computed; one that several tiles share counts once.

@@ -41,7 +41,7 @@ STRIP_PX: Final = 5 * CELL_PX
 """Rows of windows held in memory together."""
 
 SKIPPED_BECAUSE: Final = ("unobserved", "below_elevation")
-"""Why a window is not segmented; each has its count `n_<reason>` in a tile's record."""
+"""Reasons why a window is not segmented; each has its count `n_<reason>` in a tile's record."""
 
 OnWindows = Callable[[int], None]
 """Callback that is told how many windows were just finished."""
@@ -124,7 +124,7 @@ class _Strip:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where one window's logits go, and where they come from: a row of the batch, or None if they are kept from before."""
+    """Place of one window's logits, and their source: a row of the batch, or None if they are kept from before."""
 
     tile: TileSum
     request: WindowRequest
@@ -308,7 +308,7 @@ def _strips(windows: list[WindowRequest]) -> Iterator[list[WindowRequest]]:
 
 
 def _reason_to_skip(stack: Stack, window: Grid, min_elevation_m: float | None) -> str | None:
-    """Why a window need not be segmented, as in `SKIPPED_BECAUSE`; None if it must. Unknown heights are not low ones."""
+    """Reason why a window need not be segmented, as in `SKIPPED_BECAUSE`; None if it must. Unknown heights are not low ones."""
     rows, cols = window.slices_in(stack.grid)
     if not stack.has_optical[rows, cols].any():
         return "unobserved"

@@ -137,7 +137,7 @@ def _write_tile(job: TileJob, tile: TileSum, segmenter: Segmenter, watch: Stopwa
 
 
 def work_of(segmenter: Segmenter, n_windows: int, watch: Stopwatch) -> WorkDone:
-    """What some windows cost this process."""
+    """Cost of some windows to this process."""
     peak = {"host": peak_memory_mib()}
     engine: dict[str, Any] = {}
     if isinstance(segmenter, Engine):

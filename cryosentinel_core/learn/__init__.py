@@ -1,1 +1,1 @@
-"""Where torch lives: the network, its inference and its training."""
+"""Room of torch: the network, its inference and its training."""

@@ -15,7 +15,7 @@ MAX_INERT: Final = 100_000
 
 @dataclass(frozen=True)
 class StorageRecord:
-    """Where a storage lies in the archive: record key, element type, number of elements."""
+    """Place of a storage in the archive: record key, element type, number of elements."""
 
     key: str
     dtype: str

@@ -1,4 +1,4 @@
-"""What a checkpoint's hyper-parameters say of its architecture and statistics, however its trainer laid them out."""
+"""Architecture and statistics that a checkpoint's hyper-parameters describe, however its trainer laid them out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network is, said without torch: architecture, normalisation, and the constants of the published weights.
+"""Description of a network without torch: architecture, normalisation, and the constants of the published weights.
 
 Anything that reads or writes checkpoints, runs a network or trains one agrees on these nouns; the tensors themselves
 live in `learn` and `io.weights.checkpoint`.
@@ -38,7 +38,7 @@ DEM_CLIP_M: Final = (-500.0, 9_000.0)
 """Elevations in metres are clipped to this range before they are standardised; missing ones take its lower end."""
 
 S1_FILL_DB: Final = -25.0
-"""What a radar pixel that is not finite becomes before it is standardised, in dB."""
+"""Value in dB that stands for a radar pixel that is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ PUBLISHED_RECIPE: Final = Recipe(
     offset="unknown",
     resampling="unknown",
 )
-"""How the stacks of the published weights were made, as far as it was told: radar as sigma nought, terrain corrected,
+"""Recipe of the stacks of the published weights, as far as it was told: radar as sigma nought, terrain corrected,
 Lee 5 x 5; whether the optical part is one date or a composite is told both ways, and the +1000 offset nowhere."""
 
 PRETRAINING_NORMALISATION: Final = Normalisation(

@@ -1,4 +1,4 @@
-"""Where sums of logits are kept: in the host's memory, or on the device that the logits come from.
+"""Arrays that sums of logits are kept in: in the host's memory, or on the device that the logits come from.
 
 A canvas adds windows with `*`, `+` and slices, which NumPy and PyTorch write alike and round alike; what they write otherwise stands
 here. Neighbours: `canvas` computes with it; `learn.inference.device_logits` has the one of a GPU.
@@ -47,7 +47,7 @@ class Arrays(Protocol):
 
 
 class _HostArrays:
-    """NumPy's."""
+    """NumPy's arrays."""
 
     def zeros(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """See `Arrays`."""

@@ -44,10 +44,10 @@ def begin_batch(segmenter: Segmenter, staged: Any) -> Callable[[], NDArray[np.fl
 
 
 def begin_for_sums(segmenter: Segmenter, staged: Any) -> Callable[[], Any]:
-    """As `begin_batch`, the logits left where `arrays_of` keeps sums of them."""
+    """Start computing as `begin_batch` does; the logits are left where `arrays_of` keeps sums of them."""
     return segmenter.begin_on_device(staged) if isinstance(segmenter, Engine) else begin_batch(segmenter, staged)
 
 
 def arrays_of(segmenter: Segmenter) -> Arrays:
-    """Where sums of a segmenter's logits are kept."""
+    """Arrays that sums of a segmenter's logits are kept in."""
     return segmenter.arrays if isinstance(segmenter, Engine) else HOST

@@ -35,7 +35,7 @@ def gaussian_weights(size_px: int = CELL_PX) -> NDArray[np.float32]:
 
 
 class LogitCanvas:
-    """Adds windows of logits in lattice order and gives their weighted mean, and their spread where asked for.
+    """Canvas that adds windows of logits in lattice order and gives their weighted mean, and their spread where asked for.
 
     The spread is added up as squared distances from the mean so far, which is the module's formula without its difference of large
     numbers. The mean is the same bits with and without it.
@@ -96,7 +96,7 @@ class LogitCanvas:
         weight += weights
 
     def _squares_between(self, logits: Any, weights: Any, total: Any, weight: Any) -> Any:
-        """What a window adds to the weighted squares by lying off the mean of those before it; 0 where it is the first."""
+        """Addition of a window to the weighted squares by lying off the mean of those before it; 0 where it is the first."""
         off = logits - self._quotient(total, weight, logits)
         return weights * weight / (weights + weight) * (off * off)
 

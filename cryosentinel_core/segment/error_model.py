@@ -1,4 +1,4 @@
-"""How far a segmenter's outlines are off: the constants that `lakes.uncertainty` makes sigmas of areas from.
+"""Error of a segmenter's outlines: the constants that `lakes.uncertainty` makes sigmas of areas from.
 
 Each segmenter names its own (`Segmenter.error_model`). Neighbours: `segmenter` is the protocol; `lakes.uncertainty` holds the formulas
 and their sources.

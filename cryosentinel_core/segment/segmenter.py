@@ -1,4 +1,4 @@
-"""What a segmenter is: chips in, logits out.
+"""Protocol of segmenters: chips in, logits out.
 
 The corridor knows lakes only through this protocol, so that a network, the water index and a constant fake in a test are
 one thing to it. Neighbours: `windows` cuts the chips, `canvas` blends the logits;
@@ -81,7 +81,7 @@ class Segmenter(Protocol):
 
     @property
     def digest(self) -> str:
-        """What identifies the answer: version and parameters, or the weights' full SHA-256 and inference settings."""
+        """Identity of the answer: version and parameters, or the weights' full SHA-256 and inference settings."""
         ...
 
     @property
@@ -184,11 +184,11 @@ class Engine(Protocol):
 
     @property
     def arrays(self) -> Arrays:
-        """Where `begin_on_device` leaves logits, and sums of them are best kept."""
+        """Arrays that `begin_on_device` leaves logits in, and sums of them are best kept in."""
         ...
 
     def begin_on_device(self, staged: Any) -> Callable[[], Any]:
-        """As `begin`, the logits left in `arrays`."""
+        """Start computing as `begin` does; the logits are left in `arrays`."""
         ...
 
     def prepare_for(self, n_windows: int) -> None:

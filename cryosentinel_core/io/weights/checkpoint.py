@@ -262,7 +262,7 @@ def _materialise(path: Path, archive: Archive, named: dict[str, Any]) -> dict[st
 
 
 def _is_plain_tensor(value: Any) -> bool:
-    """Whether a value is a dense tensor with its numbers in memory."""
+    """True if a value is a dense tensor with its numbers in memory."""
     return (
         isinstance(value, Tensor)
         and value.layout is torch.strided
@@ -355,7 +355,7 @@ def _recipe(path: Path, data: Any) -> Recipe:
 
 
 def _training(content: dict[Any, Any]) -> dict[str, Any]:
-    """What the file says of its training, as plain data."""
+    """Training as the file tells it, as plain data."""
     found: dict[str, Any] = {}
     for key in ("epoch", "global_step", "pytorch-lightning_version"):
         if key in content:
@@ -367,7 +367,7 @@ def _training(content: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _ingredients(content: dict[Any, Any], hyper: dict[str, Any]) -> tuple[Any, ...]:
-    """Of a soup, what it was averaged from."""
+    """Ingredients that a soup was averaged from; empty for other weights."""
     for source in (content, hyper):
         for key in ("soup", "ingredients", "soup_ingredients"):
             plain = to_plain(source[key]) if key in source else None

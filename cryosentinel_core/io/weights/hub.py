@@ -58,7 +58,7 @@ class HubReference:
         return cls(repo="/".join(parts[:2]), file="/".join(parts[2:]), revision=revision or None)
 
     def __str__(self) -> str:
-        """As it was given."""
+        """Reference as it was given."""
         kind = "datasets/" if self.kind == "dataset" else ""
         return f"{HUB_PREFIX}{kind}{self.repo}/{self.file}{f'@{self.revision}' if self.revision else ''}"
 
@@ -110,7 +110,7 @@ def fetch_from_hub(wanted: HubReference, cache_dir: Path | None = None) -> Path:
 
 
 def _else(wanted: HubReference) -> str:
-    """What to do without the hub."""
+    """Hint where the hub cannot be reached."""
     return _ELSE if wanted.kind == "model" else "without a network give a folder of shards that is on this machine"
 
 
@@ -139,7 +139,7 @@ class _Blob:
 
 
 def _describe(wanted: HubReference) -> _Blob | None:
-    """What the hub says of a file; None where it cannot be asked or names no SHA-256: the client then says why, or does it alone."""
+    """Description of a file by the hub; None where it cannot be asked or names no SHA-256: its client then says why."""
     import huggingface_hub
 
     url = huggingface_hub.hf_hub_url(wanted.repo, wanted.file, repo_type=wanted.kind, revision=wanted.revision)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in words and as STAC MLM metadata; and its conversion to safetensors.
+"""Description of a checkpoint, in words and as STAC MLM metadata; and its conversion to safetensors.
 
 Neighbours: `checkpoint` reads and writes; here is what is said about the weights.
 """
@@ -24,7 +24,7 @@ _DTYPES: Final = {"S2L2A": "uint16", "S1GRD": "float32", "DEM": "int16"}
 
 
 def describe_checkpoint(path: Path) -> dict[str, Any]:
-    """What `model info` shows: architecture, parameters, statistics, recipe, digests, training, soup ingredients.
+    """Data that `model info` shows: architecture, parameters, statistics, recipe, digests, training, soup ingredients.
 
     Args:
         path: A `.ckpt` or `.safetensors` file.

@@ -1,4 +1,4 @@
-"""From what a user calls a model to a segmenter: find the file, read it, build the network.
+"""Segmenters from what a user calls a model: find the file, read it, build the network.
 
 Neighbours: `hub` downloads; `checkpoint` reads weights; `learn.inference.network_segmenter` runs them. Torch is loaded
 only once a network is asked for.
@@ -47,7 +47,7 @@ def resolve_model(reference: str, *, cache_dir: Path | None = None) -> Path:
 
 
 class Computing(TypedDict, total=False):
-    """How one network or several are to compute.
+    """Settings of how one network or several compute.
 
     Attributes:
         device: `auto`, `cpu` or `cuda`.

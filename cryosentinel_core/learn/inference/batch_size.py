@@ -1,4 +1,4 @@
-"""How many windows go through the network at once.
+"""Batch size: how many windows go through the network at once.
 
 On a CPU always `CPU_BATCH`: a batch's size is part of the last bits of a logit, so that there it must depend neither on the job nor
 on the machine, and matrix products of one window already fill the cores. On a GPU the size that is fastest is tried out. Neighbours:
@@ -39,7 +39,7 @@ _SIGNS_OF_SHORTAGE: Final = (
     "less than INT_MAX elements",  # enlargement channels last, before and after PyTorch's check was dropped
     "invalid configuration argument",
 )
-"""What a GPU's libraries say where a smaller batch would do, and PyTorch raises no `OutOfMemoryError`."""
+"""Messages of a GPU's libraries where a smaller batch would do, and PyTorch raises no `OutOfMemoryError`."""
 
 SHARE_OF_JOB: Final = 16
 """A batch is at most one part in so many of the job, so that trying out (twice each size) costs a quarter of it at most."""
@@ -71,7 +71,7 @@ def is_shortage(error: RuntimeError) -> bool:
 
 
 def try_with_memory(call: Callable[[], T]) -> T | None:
-    """What a call returns; None where the GPU's memory does not suffice, with what was taken given back.
+    """Result of a call; None where the GPU's memory does not suffice, with what was taken given back.
 
     Memory is given back here, after the exception is gone: its traceback holds the tensors of all frames that failed.
 

@@ -1,4 +1,4 @@
-"""Whether `torch.compile` is worth its time for a job.
+"""Decision whether `torch.compile` is worth its time for a job.
 
 Neighbours: `network_segmenter` asks before its first window.
 """
@@ -10,7 +10,7 @@ from typing import Final, Literal
 Compiling = Literal["auto", "on", "off"]
 
 COMPILE_SECONDS: Final = 60.0
-"""What compiling the network for one shape of batch is taken to cost. Assumed: not measured on a GPU."""
+"""Assumed cost of compiling the network for one shape of batch: not measured on a GPU."""
 
 COMPILE_GAIN: Final = 0.15
 """Share of the time of eager windows that compiling is taken to save. Assumed: not measured on a GPU."""

@@ -116,7 +116,7 @@ def pool_logits(answers: Sequence[Tensor], *, has_spread: bool) -> Tensor:
 
 
 class DeviceArrays:
-    """PyTorch's, on one device; see `arrays.Arrays`.
+    """PyTorch's arrays on one device; see `arrays.Arrays`.
 
     Args:
         device: That logits are computed on.

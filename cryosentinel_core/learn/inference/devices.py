@@ -1,4 +1,4 @@
-"""What a user calls a device, and which there are.
+"""Devices by the names that users give them, and which there are.
 
 Neighbours: `network_segmenter` computes on one; `engine.devices` starts a process for each of several.
 """

@@ -66,7 +66,7 @@ class EnsembleSegmenter:
 
     @property
     def is_precision_open(self) -> bool:
-        """Whether the networks' precision is not yet fixed."""
+        """True while the networks' precision may change."""
         return all(network.is_precision_open for network in self._networks)
 
     def use_precision(self, precision: Literal["float32", "bf16"]) -> None:
@@ -84,7 +84,7 @@ class EnsembleSegmenter:
             network.fix_precision()
 
     def bf16_error(self, batch: ChipBatch) -> float:
-        """What bf16 would cost on some chips, for the network that bears it worst.
+        """Error of bf16 on some chips, for the network that bears it worst.
 
         Raises:
             ModelError: If the precision is fixed.
@@ -98,7 +98,7 @@ class EnsembleSegmenter:
 
     @property
     def has_spread(self) -> bool:
-        """Whether the variance over all members comes beside their mean."""
+        """True if the variance over all members comes beside their mean."""
         return self._networks[0].has_spread
 
     @property
@@ -133,7 +133,7 @@ class EnsembleSegmenter:
 
     @property
     def error_model(self) -> UncertaintyModel:
-        """As of one network."""
+        """Same as of one network."""
         return self._networks[0].error_model
 
     @property
@@ -148,7 +148,7 @@ class EnsembleSegmenter:
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """As of one network, and `n_models`."""
+        """Conditions of one network, and `n_models`."""
         return {**self._networks[0].conditions, "batch_size": self.batch_size, "n_models": len(self._networks)}
 
     @property
@@ -201,7 +201,7 @@ class EnsembleSegmenter:
             return answer.fetch()
 
     def begin_on_device(self, staged: StagedChips) -> Callable[[], Any]:
-        """As `begin`, the logits left for a canvas that keeps its sums in `arrays`."""
+        """Start computing as `begin` does; the logits are left for a canvas that keeps its sums in `arrays`."""
         return self._networks[0].leave(self._compute(staged))
 
     def _compute(self, staged: StagedChips) -> DeviceLogits:
@@ -214,7 +214,7 @@ class EnsembleSegmenter:
 
     @property
     def arrays(self) -> Arrays:
-        """As of one network."""
+        """Same as of one network."""
         return self._networks[0].arrays
 
     def _align(self) -> None:
@@ -244,7 +244,7 @@ def check_alike(networks: Sequence[NetworkSegmenter]) -> None:
 
 
 def _differences(first: NetworkSegmenter, second: NetworkSegmenter) -> list[str]:
-    """What keeps two networks from being averaged, in words."""
+    """Differences that keep two networks from being averaged, in words."""
     pairs = {
         "window": (first.window_px, second.window_px),
         "modalities": (" ".join(first.spec.modalities), " ".join(second.spec.modalities)),

@@ -120,12 +120,12 @@ class NetworkSegmenter:
 
     @property
     def precision(self) -> Literal["float32", "bf16"]:
-        """Of the arithmetic, as it is now."""
+        """Precision of the arithmetic, as it is now."""
         return self.passes.precision
 
     @property
     def is_precision_open(self) -> bool:
-        """Whether the fixed probe spoke for bf16, and it is not yet chosen whether the windows of the job do too."""
+        """True while bf16 may be chosen: the fixed probe spoke for it, and the windows of the job were not asked yet."""
         return self._is_open
 
     def use_precision(self, precision: Literal["float32", "bf16"]) -> None:
@@ -150,7 +150,7 @@ class NetworkSegmenter:
                 self.network.to(memory_format=torch.channels_last)
 
     def bf16_error(self, batch: ChipBatch) -> float:
-        """What bf16 would cost on some chips, see `precision.bf16_error`; only while the precision is open.
+        """Error of bf16 on some chips, see `precision.bf16_error`; only while the precision is open.
 
         Args:
             batch: N chips of 224 x 224 px; each is computed twice, without flips.
@@ -175,12 +175,12 @@ class NetworkSegmenter:
 
     @property
     def sha256(self) -> str:
-        """Of the weights' file."""
+        """SHA-256 of the weights' file."""
         return self._sha256
 
     @property
     def has_spread(self) -> bool:
-        """Whether the variance over the flips comes beside their mean."""
+        """True if the variance over the flips comes beside their mean."""
         return self._has_spread
 
     @property
@@ -331,7 +331,7 @@ class NetworkSegmenter:
             return answer.fetch()
 
     def begin_on_device(self, staged: StagedChips) -> Callable[[], Any]:
-        """As `begin`, the logits left for a canvas that keeps its sums in `arrays`."""
+        """Start computing as `begin` does; the logits are left for a canvas that keeps its sums in `arrays`."""
         return self.leave(self.compute(staged))
 
     def leave(self, answer: DeviceLogits) -> Callable[[], Any]:

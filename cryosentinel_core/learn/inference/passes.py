@@ -112,7 +112,7 @@ class Passes:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether windows go through a compiled network."""
+        """True if windows go through a compiled network."""
         return self._call is not self.network
 
     def _compile(self) -> None:

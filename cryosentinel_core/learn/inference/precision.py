@@ -28,7 +28,7 @@ def store_in_bf16(network: nn.Module) -> None:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 run on the device's own instructions."""
+    """True if matrix products in bfloat16 run on the device's own instructions."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
@@ -59,7 +59,7 @@ def choose_precision(network: LakeNetwork, device: torch.device) -> Literal["flo
 
 
 def bf16_error(network: LakeNetwork, chips: Iterable[dict[str, Tensor]], device: torch.device) -> float:
-    """What bf16 costs on some chips: root mean square difference from float32, over the logits' standard deviation or over 1.
+    """Error of bf16 on some chips: root mean square difference from float32, over the logits' standard deviation or over 1.
 
     The larger of the two divides: windows of nothing but bare rock have nearly the same logit everywhere, and to be off by a share of
     next to nothing means nothing. On a blurred shore a logit changes by more than 1 from one pixel to the next.

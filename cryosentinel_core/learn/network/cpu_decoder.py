@@ -46,7 +46,7 @@ class CpuDecoder:
         self._last = WinogradConv(*decoder.base_kernel)
 
     def suits(self, levels: list[Tensor]) -> bool:
-        """Whether maps are better decoded here: on a CPU, in the weights' own type, wide enough, and no gradient wanted.
+        """True if maps are better decoded here: on a CPU, in the weights' own type, wide enough, and no gradient wanted.
 
         Args:
             levels: As `UperNet.forward` takes them.

@@ -35,7 +35,7 @@ class ConvNorm(nn.Module):
         return self.finish(self.conv(x))
 
     def finish(self, convolved: Tensor) -> Tensor:
-        """What follows the convolution."""
+        """Norm and activation after the convolution."""
         out: Tensor = self.act(self.norm(convolved))
         return out
 
@@ -134,7 +134,7 @@ class UperNet(PyramidStages):
         return last.weight[:, : last.in_channels // 4], last.bias
 
     def finish(self, base: Tensor, coarser: list[Tensor], memory: Tensor | None = None) -> Tensor:
-        """What the last convolution adds for the three coarser levels, its norm and its ReLU.
+        """Add the last convolution over the three coarser levels, then its norm and its ReLU.
 
         Args:
             base: (N, channels, H, W), the convolution over the finest level; overwritten where no gradient is recorded.

@@ -21,7 +21,7 @@ from cryosentinel_core.learn.network.terramind import build_encoder, encode_bloc
 
 
 class SelectBlocks(nn.Module):
-    """Of the encoder's blocks, those that the decoder sees; first of the neck as terratorch lays it out (`encode` needs it not)."""
+    """Choice of the encoder's blocks that the decoder sees: the neck's first part in terratorch; `encode` does without."""
 
     def __init__(self, indices: tuple[int, ...]) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class LakeNetwork(nn.Module):
         self._cpu_decoder = CpuDecoder(self.decoder) if wanted else None
 
     def forward_plain(self, chips: dict[str, Tensor]) -> Tensor:
-        """As `forward`, with the decoder's last convolution as published. For comparison."""
+        """Same as `forward`, with the decoder's last convolution as published. For comparison."""
         return self.finish(self.decoder.forward_plain(self.encode(chips)), chips)
 
     def encode(self, chips: dict[str, Tensor]) -> list[Tensor]:

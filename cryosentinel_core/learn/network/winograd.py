@@ -104,7 +104,7 @@ class WinogradConv:
         return whole[:, :height, :width].permute(0, 3, 1, 2)
 
     def padded_size(self, height: int, width: int) -> int:
-        """How many numbers the result of one image takes in memory: whole tiles."""
+        """Count of numbers that the result of one image takes in memory: whole tiles."""
         return -(-height // OUT_PX) * -(-width // OUT_PX) * OUT_PX**2 * self._kernel.shape[2]
 
     def _convolve_strip(self, image: Tensor, out: Tensor, top: int, work: _Work) -> None:
