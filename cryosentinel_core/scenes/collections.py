@@ -23,7 +23,7 @@ TileYear = tuple[int, Tile]
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What one collection has for some tiles and years.
+    """Candidate collection: the scenes that it has for some tiles and years.
 
     Attributes:
         product: Row of the provider table, as `archive/collection`.

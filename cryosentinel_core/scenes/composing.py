@@ -37,7 +37,7 @@ FLOOR_STEP = 4
 
 @dataclass(frozen=True)
 class OverpassFlags:
-    """What one overpass says of each pixel, and which of its scenes says it.
+    """Flags of one overpass at each pixel, and which of its scenes supplies them.
 
     Attributes:
         flags: (H, W) uint8 of `composite.Flag`.

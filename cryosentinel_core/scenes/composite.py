@@ -47,7 +47,7 @@ SCL_SNOW: Final = 11
 
 
 class DateClass(IntEnum):
-    """What one date saw at a pixel; a higher number is worth more."""
+    """Class of a pixel on one date; a higher number is worth more."""
 
     NODATA = 0
     CLOUD = 1
@@ -111,7 +111,7 @@ def _is_sky_blue(spectrum: Spectrum) -> NDArray[np.bool_]:
 
 
 class Flag(IntFlag):
-    """What one date's own data say about a pixel, before neighbours and other dates are asked."""
+    """Flags of a pixel by one date's own data, before neighbours and other dates are asked."""
 
     DATA = 1
     WATER = 2
@@ -150,7 +150,7 @@ def flag_date(scl: NDArray[np.uint8], spectrum: Spectrum) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, kw_only=True)
 class DateClasses:
-    """What each of T dates saw.
+    """Classes of the pixels on each of T dates.
 
     Attributes:
         seen: (T, H, W) uint8 of `DateClass`.
@@ -162,7 +162,7 @@ class DateClasses:
 
 
 def classify_dates(flags: Sequence[NDArray[np.uint8]], inner: tuple[slice, slice]) -> DateClasses:
-    """What each date saw, before terrain shadow.
+    """Classes of each date, before terrain shadow.
 
     Rules, date by date: nodata where there are no data, grown by 100 m. Cloud where the classification says cloud, cirrus or
     cloud shadow, grown by 60 and 40 m. Snow by `flag_date`. The classification errs over lakes: it calls bright ones cloud and
@@ -233,7 +233,7 @@ def grow(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelPlan:
-    """Which dates count at each pixel, and what the stack says about it.
+    """Plan of a composite: which dates count at each pixel, and what the stack says about it.
 
     Attributes:
         used: (T, H, W) bool, True for the dates whose numbers go into the composite.
@@ -249,7 +249,7 @@ class PixelPlan:
 
 
 def plan_pixels(classes: DateClasses, days: Sequence[int], *, best_only: bool = False) -> PixelPlan:
-    """Which dates make the composite of each pixel, and its condition.
+    """Plan of the composite: the dates that make each pixel, and its condition.
 
     The best kind that any date saw is used and nothing else: clear; if there is none snow or ice; if there is none terrain
     shadow; else none. A pixel is CLEAR only if at least a quarter of its clear and snowy dates, and at least one, were free

@@ -28,7 +28,7 @@ _ORBIT_IN_NAME: Final = re.compile(r"_R(\d{3})_")
 MAX_DEPTH: Final = 12
 """Deepest nesting of an item that is kept."""
 
-_NONSENSE: Final = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+NONSENSE: Final = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
 """What Python raises where an item holds other things than STAC says."""
 
 
@@ -95,7 +95,7 @@ def scene_of_item(item: Mapping[str, Any], role: Role, base: str) -> Scene:
     """
     try:
         return _scene_of_item(item, role, base)
-    except _NONSENSE as error:
+    except NONSENSE as error:
         raise DataError(f"it cannot be understood ({type(error).__name__}: {str(error)[:100]})") from error
 
 
@@ -251,7 +251,7 @@ def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
     try:
         footprint = shapely.make_valid(cut_at_antimeridian(shapely.geometry.shape(geometry)))
         is_area = footprint.area > 0 and all(math.isfinite(edge) for edge in footprint.bounds)
-    except (*_NONSENSE, shapely.errors.ShapelyError) as error:
+    except (*NONSENSE, shapely.errors.ShapelyError) as error:
         raise DataError(f"its geometry is damaged: {str(error)[:100]}") from error
     if not is_area:
         raise DataError(f"its geometry has no area (a {footprint.geom_type})")

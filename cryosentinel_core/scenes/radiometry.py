@@ -67,7 +67,7 @@ def remove_offset(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16
 
 @dataclass(frozen=True)
 class OffsetCheck:
-    """What the pixels say about the +1000 offset.
+    """Result of a look at the pixels for the +1000 offset.
 
     Attributes:
         is_suspect: True if the numbers look as if the offset were still in.

@@ -1,4 +1,4 @@
-"""How far two years' images lie apart over stable ground, measured in sub-pixels: a year-to-year shift draws slivers of
+"""Registration: how far two years' images lie apart over stable ground, measured in sub-pixels: a year-to-year shift draws slivers of
 gained and lost ground around every lake that did nothing.
 
 Small square patches, fixed to the lattice, are compared one by one. In a patch the second image is taken to be the first one

@@ -1,4 +1,4 @@
-"""From an archive's pixels to the lattice's, exactly: the same numbers whatever rectangle is asked for.
+"""Resampling from an archive's pixels to the lattice's, exactly: the same numbers whatever rectangle is asked for.
 
 A lattice pixel's place in a source raster is a pure function of its address. In the same CRS it is plain arithmetic per row and
 per column; in another it is projected at nodes fixed to the lattice (every 32 px) and interpolated between them, so that no window

@@ -1,4 +1,4 @@
-"""Which scenes go into a stack: decided per lattice tile, by rules that look at the whole tile and never at an area of interest.
+"""Selection of the scenes of a stack, per lattice tile, by rules that look at the whole tile and never at an area of interest.
 
 Pure functions on scenes that were found. `io.catalogs.search` finds them, the fetch workflow records the choice in `scenes.json`.
 """
@@ -30,7 +30,7 @@ _COVERED: Final = 0.999
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionRules:
-    """What may go in.
+    """Rules that a scene must meet.
 
     Attributes:
         season: Days of the year.
@@ -50,7 +50,7 @@ RejectionKind = Literal["season", "cloud", "no cloud cover", "cover", "duplicate
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why a scene that was considered is not in.
+    """Reason why a scene that was considered is not in.
 
     Attributes:
         kind: Which rule it failed.

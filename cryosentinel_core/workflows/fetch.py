@@ -40,7 +40,7 @@ the DEM at about 30 m."""
 
 @dataclass(frozen=True, kw_only=True)
 class YearSummary:
-    """What one year's stack was made from.
+    """Summary of one year: the scenes, and the tiles made of them.
 
     Attributes:
         year: Calendar year.
@@ -72,7 +72,7 @@ class YearSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSummary:
-    """What a fetch did, or would do.
+    """Summary of a fetch: what it did, or would do.
 
     Attributes:
         recipe: How the stacks are made.
@@ -290,7 +290,7 @@ def _summary_of_year(
 
 
 def _warnings_of_year(lock: Lock, jobs: Sequence[StackJob], settings: FetchSettings) -> tuple[str, ...]:
-    """What the lock and all tiles' records warn of, those of reused tiles too, each once."""
+    """Warnings of a year's lock and of all its tiles' records, those of reused tiles too, each once."""
     found: list[str] = []
     for tile in sorted({job.tile.lattice_tile for job in jobs}):
         season = lock.notes.get(tile, {}).get("optical", "")

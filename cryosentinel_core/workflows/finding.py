@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from cryosentinel_core.errors import CatalogError, DataError, NoScenes
 from cryosentinel_core.ground.lattice import Tile
 from cryosentinel_core.ground.season import OCTOBER, Season
+from cryosentinel_core.io.catalogs.http import NoAnswer
 from cryosentinel_core.io.catalogs.scenes_lock import Lock, reference_of
 from cryosentinel_core.io.catalogs.search import Catalogues, products_in
 from cryosentinel_core.reporter import Reporter, counted
@@ -49,7 +50,7 @@ class Search:
     other_collections: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def warn(self, message: str) -> None:
-        """Once."""
+        """Tell a warning, and keep it for the summary; each only once."""
         if message not in self.warnings:
             self.warnings.append(message)
             self.reporter.warn(message)
@@ -71,12 +72,12 @@ class FoundScenes:
 
     @property
     def scenes(self) -> list[Scene]:
-        """Of all years."""
+        """Scenes of all years."""
         return [scene for scenes in self.by_year.values() for scene in scenes]
 
 
 def catalogs_of(settings: FetchSettings, role: Role) -> tuple[str, ...]:
-    """Where to look for a role, in order."""
+    """Catalogues to ask for a role, in order."""
     if settings.from_items is not None:
         return (str(settings.from_items.resolve()),)
     asked = reference_of(getattr(settings, role) or settings.catalog)
@@ -108,7 +109,7 @@ def _find(
 
 
 def tell_unusable(search: Search) -> None:
-    """Say once how many items were left out, and why one of them was."""
+    """Note how many items were left out, with an example of each reason."""
     unusable = {key: why for found in search.unusable.values() for key, why in found.items()}
     if unusable:
         search.reporter.note(f"{counted(len(unusable), 'item')} cannot be used, as {examples_in_words(unusable)}")
@@ -124,7 +125,7 @@ def _rules(settings: FetchSettings) -> SelectionRules:
 
 
 def _interval(settings: FetchSettings, year: int, *, days: int = 0) -> str:
-    """The days to ask a catalogue for: the season, October if it may be needed, and some days on both sides."""
+    """STAC interval to ask a catalogue for: the season, October if it may be needed, and some days on both sides."""
     if settings.from_items is not None:
         return f"{year}-01-01T00:00:00Z/{year}-12-31T23:59:59Z"
     season = Season.parse(settings.season)
@@ -172,7 +173,11 @@ def choose_optical(
 
 
 def _all_failed(failures: Sequence[CatalogError]) -> CatalogError:
-    """Several failures as one sentence."""
+    """Several failures as one sentence; the reason stands there once where it is the same for all."""
+    silent = [failure for failure in failures if isinstance(failure, NoAnswer)]
+    if len(failures) > 1 and len(silent) == len(failures) and len({failure.reason for failure in silent}) == 1:
+        addresses = " and ".join(failure.address for failure in silent)
+        return CatalogError(f"the catalogues {addresses} do not answer: {silent[0].reason}", failures[0].hint)
     return CatalogError("; ".join(dict.fromkeys(failure.message for failure in failures)), failures[0].hint)
 
 
@@ -220,7 +225,7 @@ def _first_that_has(
 
 
 def collections_in_words(search: Search) -> str:
-    """What catalogues hold in place of Sentinel-2, for a refusal; empty if nothing is known of it."""
+    """Collections that catalogues hold in place of Sentinel-2, for a refusal; empty if nothing is known of them."""
     if not search.other_collections:
         return ""
     shown = sorted(search.other_collections.items())[:3]

@@ -1,4 +1,4 @@
-"""Which scenes go into each year's stack, and the lock that says so.
+"""Plan of each year: the scenes that go into its stack, and the lock that says so.
 
 search -> select per lattice tile -> `scenes.json`: a STAC ItemCollection of the chosen items whose member `cryosentinel` holds
 the selection's settings and, for each lattice tile, the items of each role. Where the lock is there, catalogues are not asked
@@ -197,7 +197,7 @@ def _search_optical(
 
 
 def _frozen_tiles(settings: FetchSettings, year: int) -> Mapping[Tile, Mapping[Role, tuple[str, ...]]]:
-    """What `--from-items` says tile by tile, if it is a lock of this year."""
+    """Scenes of a frozen list tile by tile, if it is a lock of this year."""
     if settings.from_items is None:
         return {}
     try:

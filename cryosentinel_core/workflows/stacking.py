@@ -65,7 +65,7 @@ _JUDGED: Final = ("B02", "B03", "B08", "B11")
 
 @dataclass(frozen=True, kw_only=True)
 class StackJob:
-    """All that decides one tile of a stack.
+    """Job that makes one tile of a stack: all that decides it.
 
     Attributes:
         folder: The year's stack.
@@ -97,7 +97,7 @@ class StackJob:
         return hull_of_cells(self.cells)
 
     def provenance(self, missing: Sequence[str] = (), warnings: Sequence[str] = ()) -> Provenance:
-        """What the tile is made from.
+        """Provenance of the tile: what it is made from.
 
         Args:
             missing: Keys of planned scenes that are not in.
@@ -119,7 +119,7 @@ class StackJob:
 
 @dataclass(frozen=True, kw_only=True)
 class StackOutcome:
-    """What became of a job.
+    """Outcome of a job: what was left out, and what a reader should know.
 
     Attributes:
         tile: The tile.

@@ -31,7 +31,7 @@ Check = Callable[[Any], str]
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often a service is asked again.
+    """Retry policy: how often a service is asked again.
 
     Attributes:
         attempts: Times that one request is tried.
@@ -40,6 +40,22 @@ class RetryPolicy:
 
     attempts: int = 4
     wait_s: float = 1.0
+
+
+class NoAnswer(CatalogError):
+    """A service that does not answer.
+
+    Args:
+        message: What happened.
+        hint: What to try.
+        address: Of the service.
+        reason: Why, in words.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, address: str = "", reason: str = "") -> None:
+        super().__init__(message, hint)
+        self.address = address
+        self.reason = reason
 
 
 class UnusableAnswer(CatalogError):
@@ -109,9 +125,12 @@ def request_text(
     try:
         found: tuple[str, str] = retrying(ask)
     except (requests.RequestException, _PassingFailure) as error:
-        raise CatalogError(
-            f"the catalogue {address} does not answer: {reason_in_words(error)}",
+        reason = reason_in_words(error)
+        raise NoAnswer(
+            f"the catalogue {address} does not answer: {reason}",
             "check the connection and try again later, or give another --catalog",
+            address=address,
+            reason=reason,
         ) from error
     return found
 

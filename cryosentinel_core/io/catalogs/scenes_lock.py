@@ -26,7 +26,7 @@ ROLES: Final[tuple[Role, ...]] = ("optical", "radar", "terrain")
 
 @dataclass
 class Lock:
-    """What goes into one year's stack.
+    """Lock of one year: the scenes that go into its stack.
 
     Attributes:
         year: Calendar year.
@@ -69,7 +69,7 @@ class Lock:
         return self.notes.get(tile, {}).get("radar") or None
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in `scenes.json`."""
+        """Plain data as it stands in `scenes.json`."""
         used = {role: {key for tile in self.tiles.values() for key in tile.get(role, ())} for role in ROLES}
         features = [self.items[role][key] for role in ROLES for key in sorted(used[role])]
         tiles: dict[str, dict[str, Any]] = {}

@@ -27,7 +27,7 @@ from cryosentinel_core.scenes.scene import Role
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """What a catalogue has.
+    """Result of a search: the items that a catalogue has.
 
     Attributes:
         items: By collection and id.

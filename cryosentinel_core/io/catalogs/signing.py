@@ -12,6 +12,7 @@ import requests
 import tenacity
 
 from cryosentinel_core.errors import RasterError
+from cryosentinel_core.io.catalogs.http import reason_in_words
 from cryosentinel_core.scenes.providers import token_address
 
 SPARE_S: Final = 120.0
@@ -67,13 +68,15 @@ class TokenSigner:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=tenacity.wait_exponential(multiplier=self._wait_s, max=30.0),
-            retry=tenacity.retry_if_exception_type(requests.RequestException),
+            retry=tenacity.retry_if_exception_type((requests.RequestException, ValueError, KeyError, TypeError)),
             reraise=True,
         )
         try:
             return retrying(_ask_once, address)
-        except (requests.RequestException, ValueError, KeyError) as error:
-            raise RasterError(f"no read token from {address}: {error}", "run again later to complete") from error
+        except (requests.RequestException, ValueError, KeyError, TypeError, OverflowError) as error:
+            raise RasterError(
+                f"no read token from {address}: {reason_in_words(error)}", "run again later to complete"
+            ) from error
 
 
 def _ask_once(address: str) -> _Token:

@@ -33,7 +33,7 @@ _WHOLE_SEARCHES: Final = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ApiQuery:
-    """What an API is asked for.
+    """Query to an API.
 
     Attributes:
         collections: STAC collection ids.

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cryosentinel_core.errors import CatalogError
 from cryosentinel_core.io.catalogs.http import DocumentGone, RetryPolicy, UnusableAnswer, parse_json, request_text
-from cryosentinel_core.scenes.items import absolute_href, is_remote
+from cryosentinel_core.scenes.items import NONSENSE, absolute_href, is_remote
 
 MAX_DOCUMENTS: Final = 200_000
 """A static catalogue with more documents than this is not walked to its end."""
@@ -35,7 +35,7 @@ class CatalogItem:
 
 @dataclass
 class CatalogContent:
-    """What a static catalogue holds.
+    """Content of a static catalogue.
 
     Attributes:
         items: In the order of the links: depth first.
@@ -173,11 +173,17 @@ def _links_below(links: list[Any], base: str, content: CatalogContent, seen: set
 
 def _read_geoparquet(path: Path) -> dict[str, Any]:
     try:
+        import pyarrow
         import pyarrow.parquet
         from stac_geoparquet.arrow import stac_table_to_items
     except ImportError as error:
         raise CatalogError(
             f"reading {path} needs stac-geoparquet, which is not installed", 'pip install "cryosentinel[geoparquet]"'
         ) from error
-    items = [dict(item) for item in stac_table_to_items(pyarrow.parquet.read_table(path))]
+    try:
+        items = [dict(item) for item in stac_table_to_items(pyarrow.parquet.read_table(path))]
+    except (pyarrow.ArrowException, *NONSENSE) as error:
+        raise UnusableAnswer(
+            f"{path} is no stac-geoparquet file ({type(error).__name__}: {str(error)[:100]})", "give a STAC catalogue"
+        ) from error
     return {"type": "FeatureCollection", "features": json.loads(json.dumps(items, default=str))}

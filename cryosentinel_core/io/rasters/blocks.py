@@ -1,4 +1,4 @@
-"""Size of what a read would take, looked at before anything is read: a file's header may ask for any amount of memory.
+"""Memory that a read would take, looked at before anything is read: a file's header may ask for any amount of memory.
 
 A reader unpacks whole blocks, however small the window: a file of 224 x 224 pixels may state blocks of 16,384 x 16,384. Neighbours:
 `io.rasters.access` checks scenes with it, `io.chip_sources` chips.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from loopback import Loopback, loopback
@@ -373,6 +374,23 @@ def test_tokens_are_kept_until_they_run_out_and_renewed_when_refused(server: Loo
     signer.sign(href)
     assert server.asked["/token/account/container"] == 3
     assert signer.sign("https://example.org/a.tif") == "https://example.org/a.tif"
+
+
+@pytest.mark.parametrize("answer", [[], {"token": "a"}, {"token": "a", "msft:expiry": 7}, "busy"])
+def test_answer_that_is_no_token_is_a_raster_error(server: Loopback, answer: Any) -> None:
+    server.answers["/token/a/c"] = answer
+    with pytest.raises(RasterError, match="token"):
+        TokenSigner(f"{server.address}/token", attempts=2, wait_s=0.01).sign("https://a.blob.core.windows.net/c/b.tif")
+    assert server.asked["/token/a/c"] == 2
+
+
+def test_parquet_that_is_no_catalogue_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("stac_geoparquet")
+    pd.DataFrame({"a": [1, 2]}).to_parquet(tmp_path / "other.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    for name in ("other.parquet", "broken.parquet"):
+        with pytest.raises(CatalogError, match="parquet"):
+            search_items(str(tmp_path / name), ["sentinel-2-l2a"], WORLD, None)
 
 
 def test_no_token_is_a_raster_error(server: Loopback) -> None:
