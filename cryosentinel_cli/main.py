@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from cryosentinel_cli import change, chips, doctor, evaluate, fetch, model, predict, regions, simulate
+from cryosentinel_cli import change, chips, doctor, evaluate, fetch, model, predict, regions, simulate, soup, train
 from cryosentinel_cli.environment import mend_for_command
 from cryosentinel_cli.groups import CommonFirst
 from cryosentinel_core import __version__
@@ -54,6 +54,8 @@ for _command in (
     chips.chips,
     evaluate.evaluate,
     simulate.simulate,
+    train.train,
+    soup.soup,
     model.model,
     regions.regions,
     doctor.doctor,

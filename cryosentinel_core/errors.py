@@ -7,7 +7,7 @@ should merely know is said through `reporter.Reporter.warn` and stands in the re
     CryosentinelError(message, hint)
       InputError     ConfigError  AreaError  BandError  GridMismatch
       DataError      CatalogError  NoScenes  RasterError
-      ModelError     CheckpointError  NonFiniteOutput
+      ModelError     CheckpointError  SoupMismatch  NonFiniteOutput
       OutputError    OutputWrite  WorkspaceBusy
 """
 
@@ -78,6 +78,10 @@ class ModelError(CryosentinelError):
 
 class CheckpointError(ModelError):
     """A checkpoint is damaged, unsafe or does not fit the network."""
+
+
+class SoupMismatch(ModelError):
+    """Checkpoints differ in what must be alike for their weights to be averaged."""
 
 
 class NonFiniteOutput(ModelError):
