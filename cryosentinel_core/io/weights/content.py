@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from cryosentinel_core.errors import CheckpointError
-from cryosentinel_core.io.weights.plain_values import to_plain
-from cryosentinel_core.io.weights.unpickle import Archive, Inert, TensorRecord, inspect_archive, read_as_data
+from cryosentinel_core.io.weights.unpickle import Archive, inspect_archive, read_as_data
+from cryosentinel_core.learn.checkpoint_values import Inert, TensorRecord, to_plain
 
 _HINT: Final = "go on from another checkpoint of the run, or begin anew"
 _MAX_DEPTH: Final = 40
