@@ -18,7 +18,8 @@ from torch import Tensor
 
 from cryosentinel_core.errors import CheckpointError
 from cryosentinel_core.io.weights.unpickle import Archive, inspect_archive, read_as_data
-from cryosentinel_core.learn.checkpoint_values import Inert, TensorRecord, to_plain
+from cryosentinel_core.learn.checkpoint_values import Inert, TensorRecord
+from cryosentinel_core.learn.plain_values import to_plain
 
 _HINT: Final = "go on from another checkpoint of the run, or begin anew"
 _MAX_DEPTH: Final = 40
