@@ -11,8 +11,10 @@ import shapely
 from scipy import ndimage
 from skimage import measure
 
+from cryosentinel_core.segment.neighbourhoods import local_mean, slope_degrees
 from cryosentinel_core.segment.segmenter import ChipBatch, Segmenter
-from cryosentinel_core.segment.water_index import HALO_PX, WaterIndex, WaterIndexParameters, local_mean, slope_degrees
+from cryosentinel_core.segment.water_index import HALO_PX, WaterIndex
+from cryosentinel_core.segment.water_parameters import WaterIndexParameters
 from cryosentinel_core.segment.windows import pad_halo
 from cryosentinel_core.units import CELL_PX
 
