@@ -15,6 +15,7 @@ from cryosentinel_cli.options import (
     common,
     fetch_options,
     fetch_settings,
+    parse_inventories,
     predict_options,
     predict_settings,
     resolve_area,
@@ -25,25 +26,6 @@ from cryosentinel_core.units import CONFIDENCE, MIN_OBSERVED
 if TYPE_CHECKING:
     from cryosentinel_core.lakes.tables import Inventory
     from cryosentinel_core.settings.change import ChangeSettings
-
-
-def _parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[Inventory, ...]:
-    """Each `2010=FILE@30m` as an inventory; years once each, ascending."""
-    if not values:
-        return ()
-    from cryosentinel_core.errors import InputError
-    from cryosentinel_core.lakes.tables import Inventory
-
-    found: dict[int, Inventory] = {}
-    for value in values:
-        try:
-            inventory = Inventory.parse(value)
-        except InputError as error:
-            raise click.BadParameter(error.message, param_hint="--lakes") from None
-        if inventory.year in found:
-            raise click.BadParameter(f"two inventories of {inventory.year}", param_hint="--lakes")
-        found[inventory.year] = inventory
-    return tuple(found[year] for year in sorted(found))
 
 
 @click.command()
@@ -74,7 +56,7 @@ def _parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str,
     "inventories",
     multiple=True,
     metavar="YEAR=FILE@30m",
-    callback=_parse_inventories,
+    callback=parse_inventories,
     help="Compare inventories instead of imagery: a vector file of lakes and the resolution it was drawn at, once a year. "
     "FILE?COLUMN=VALUE takes only the rows with that value.",
 )

@@ -32,8 +32,8 @@ judging_options = compose(
 )  # fmt: skip
 
 chips_options = compose(
-    click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",
-                 help="A data set of chips: FOLDER/REGION/YEAR/shard_*.parquet."),
+    click.option("--data", metavar="DIR or hf://datasets/OWNER/NAME",
+                 help="A data set of chips: FOLDER/REGION/YEAR/shard_*.parquet, or one of the hub."),
     click.option("--split", type=click.Choice(["train", "val", "test", "all"]), default="val", show_default=True,
                  help="Whose chips are judged on."),
     click.option("--region", "region", multiple=True, metavar="NAME",
@@ -41,7 +41,7 @@ chips_options = compose(
     click.option("--year", "year", type=int, multiple=True, metavar="Y",
                  help="Year of the data set; give it again for more.  [default: all]"),
     click.option("--n-chips", type=click.IntRange(1), metavar="N", help="Take the first N chips of the split.  [default: all]"),
-    click.option("--block-size", default="0.15", show_default=True, metavar="DEGREES or column",
+    click.option("--block-size", show_default="what the data set says, else 0.15", metavar="DEGREES or column",
                  help="Side of the blocks that divide the ground into splits and that intervals draw; 'column' believes what the "
                  "shards say of each chip's split."),
     click.option("--block-buffer", type=click.FloatRange(0), default=0.02, show_default=True, metavar="DEGREES",
@@ -68,7 +68,7 @@ chips_options = compose(
 @judging_options
 @common
 def evaluate(
-    model: tuple[str, ...], data: Path | None, output: Path | None, workspace: str | None, verbose: bool, quiet: bool,
+    model: tuple[str, ...], data: str | None, output: Path | None, workspace: str | None, verbose: bool, quiet: bool,
     as_json: bool, **values: Any,
 ) -> int:  # fmt: skip
     """Judge a model on chips whose lakes are known.
@@ -111,7 +111,9 @@ def evaluate_settings(values: dict[str, Any]) -> EvaluateSettings:
 
     size = values["block_size"]
     try:
-        block_size = None if size == "column" else float(size)
+        block_size = size or "recorded"
+        if block_size not in ("column", "recorded"):
+            block_size = float(size)
     except ValueError:
         raise click.BadParameter(f"{size!r} is neither a number nor column", param_hint="--block-size") from None
     names = ("split", "n_chips", "confidence", "with_water_index", "exclude")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cryosentinel_cli.console import Console
+from cryosentinel_cli.evaluate import chips_options, evaluate_settings, judging_options, judging_settings
 from cryosentinel_cli.groups import CommonFirst
-from cryosentinel_cli.options import common
+from cryosentinel_cli.options import common, parse_inventories
+
+if TYPE_CHECKING:
+    from cryosentinel_core.lakes.tables import Inventory
 
 
 @click.group(cls=CommonFirst)
@@ -55,3 +60,39 @@ def convert(reference: str, output: Path, workspace: str | None, verbose: bool, 
 
     path = convert_checkpoint(resolve_model(reference), output)
     Console(as_json=as_json).summary({"output": str(path)}, f"wrote {path}")
+
+
+@model.command()
+@click.argument("reference", metavar="hf://REPO/FILE or FILE")
+@click.option("--lakes", "inventories", multiple=True, required=True, metavar="YEAR=FILE[?COLUMN=VALUE]@METRESm",
+              callback=parse_inventories, help="Polygons of the chips' lakes: a vector file, and the resolution that it was drawn "
+              "at; give it again for more years. One alone serves every year.")  # fmt: skip
+@chips_options
+@judging_options
+@common
+def calibrate(
+    reference: str, inventories: tuple[Inventory, ...], data: str | None, output: Path | None, workspace: str | None,
+    verbose: bool, quiet: bool, as_json: bool, **values: Any,
+) -> int:  # fmt: skip
+    """Learn how large a network draws lakes, and how far that may be trusted.
+
+    Writes FILE.calibration.json beside the weights: the threshold whose areas are unbiased against polygons, the constants of the
+    area's error fitted on them and judged on blocks of ground held out, and slope and intercept of the logits. `predict` and `change`
+    use it unless --threshold is given. No logit is computed again.
+
+    \b
+    Example:
+      cryosentinel model calibrate soup.ckpt --data ./dataset --split val --lakes 2022=inventory.gpkg@10m
+    """
+    if data is None:
+        raise click.UsageError("say which chips with --data DIR")
+    if output is not None:
+        raise click.UsageError("--output: the file always lies beside the weights")
+    values["weights"] = "model" if values["weights"] == "auto" else values["weights"]
+    from cryosentinel_core.workflows.calibrate import calibrate as run_calibrate
+
+    predicting, settings = judging_settings((reference,), values), evaluate_settings(values)
+    with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+        summary = run_calibrate(data, inventories, predicting, settings, reporter=console)
+    console.summary(summary.as_dict(), summary.as_text())
+    return 3 if summary.is_partial else 0

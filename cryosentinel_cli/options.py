@@ -19,6 +19,7 @@ from cryosentinel_core.units import MIN_AREA_M2
 
 if TYPE_CHECKING:
     from cryosentinel_core.ground.area import Area
+    from cryosentinel_core.lakes.tables import Inventory
     from cryosentinel_core.settings.fetch import FetchSettings
     from cryosentinel_core.settings.predict import PredictSettings
 
@@ -100,8 +101,9 @@ predict_options = compose(
                  show_default="the published weights",
                  help="Network weights (.ckpt or .safetensors), or the baseline water-index, which needs none. Give it again "
                  "to average the logits of several weights."),
-    click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True,
-                 help="Probability from which a pixel is water."),
+    click.option("--threshold", type=click.FloatRange(0, 1, min_open=True, max_open=True),
+                 show_default="that of the calibration beside the weights, else 0.5",
+                 help="Probability from which a pixel is water. One given here leaves the calibration out."),
     click.option("--overlap", type=click.Choice(["0", "0.5", "0.75"]), default="0.5", show_default=True,
                  help="Overlap of a network's windows."),
     click.option("--tta/--no-tta", default=True, show_default=True, help="Average logits over the four flips."),
@@ -222,6 +224,25 @@ def build_settings(kind: type[S], values: dict[str, Any]) -> S:
             f"{field} is {first.get('input')!r}: {first['msg'].removeprefix('Value error, ')}",
             f"see the flag --{field.replace('_', '-').removesuffix('-m2').removesuffix('-m')} in --help",
         ) from None
+
+
+def parse_inventories(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[Inventory, ...]:
+    """Each `2010=FILE@30m` as an inventory; years once each, ascending."""
+    if not values:
+        return ()
+    from cryosentinel_core.errors import InputError
+    from cryosentinel_core.lakes.tables import Inventory
+
+    found: dict[int, Inventory] = {}
+    for value in values:
+        try:
+            inventory = Inventory.parse(value)
+        except InputError as error:
+            raise click.BadParameter(error.message, param_hint="--lakes") from None
+        if inventory.year in found:
+            raise click.BadParameter(f"two inventories of {inventory.year}", param_hint="--lakes")
+        found[inventory.year] = inventory
+    return tuple(found[year] for year in sorted(found))
 
 
 def is_said(name: str) -> bool:

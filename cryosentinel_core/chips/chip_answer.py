@@ -111,7 +111,7 @@ def lakes_of(
         CHIP_GRID,
         chip.place.outline(),
         origin,
-        threshold=settings.threshold,
+        threshold=settings.water_threshold,
         min_area_m2=settings.min_area_m2,
         transform=chip.place.transform,
         crs=chip.place.crs,

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import shapely
 from affine import Affine
+from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 
 from cryosentinel_core.errors import AreaError, GridMismatch
@@ -71,6 +72,20 @@ def place_of_centre(lat: float | None, lon: float | None) -> Place | None:
     half_m = CELL_M / 2
     transform = Affine(PIXEL_M, 0.0, round(x - half_m, 3), 0.0, -PIXEL_M, round(y + half_m, 3))
     return Place(crs=f"EPSG:{epsg}", transform=transform)
+
+
+def pixels_around(place: Place, outline: shapely.Geometry) -> tuple[slice, slice]:
+    """Rows and columns of a chip's pixels around an outline (EPSG:4326); what lies outside the chip is left out."""
+    lonlat = shapely.get_coordinates(outline)
+    x, y = Transformer.from_crs(4326, place.crs, always_xy=True).transform(lonlat[:, 0], lonlat[:, 1])
+    a, b, c, d, e, f = (~place.transform)[:6]
+    columns, rows = (np.asarray(one, dtype=np.float64) for one in (a * x + b * y + c, d * x + e * y + f))
+
+    def span(values: NDArray[np.float64]) -> slice:
+        ends = np.clip([np.floor(values.min()), np.ceil(values.max())], 0, CELL_PX)
+        return slice(int(ends[0]), int(ends[1]))
+
+    return span(rows), span(columns)
 
 
 def check_place(place: Place, name: str) -> None:

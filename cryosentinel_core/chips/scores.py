@@ -118,6 +118,13 @@ class Scores:
         """(N,) label area in pixels without what all_touched added; see `undo_all_touched`."""
         return np.array(self._outlined_px)
 
+    def histogram(self) -> NDArray[np.int64]:
+        """(2, LOGIT_BINS) int64: logits of all pixels, without water by the label and with."""
+        total = np.zeros((2, LOGIT_BINS), dtype=np.int64)
+        for one in self.histograms.values():
+            total += one
+        return total
+
     @property
     def blocks(self) -> list[str]:
         """N names of blocks."""

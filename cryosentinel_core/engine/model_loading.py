@@ -10,8 +10,8 @@ import threading
 from typing import Any
 
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segment.segmenter import Engine, MemberSegmenter, Segmenter
-from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
+from cryosentinel_core.segment.segmenter import CalibratedSegmenter, Engine, MemberSegmenter, Segmenter
+from cryosentinel_core.settings.predict import DEFAULT_THRESHOLD, WATER_INDEX, PredictSettings
 
 
 def build_segmenter(settings: PredictSettings, reporter: Reporter | None = None) -> Segmenter:
@@ -42,8 +42,29 @@ def build_segmenter(settings: PredictSettings, reporter: Reporter | None = None)
         modalities=settings.modalities,
     )
     if len(paths) == 1:
-        return load_segmenter(paths[0], weights=settings.weights, reporter=reporter, **how)
+        calibrated = settings.threshold is None and settings.modalities is None
+        return load_segmenter(paths[0], weights=settings.weights, calibrated=calibrated, reporter=reporter, **how)
     return load_ensemble(paths, weights=settings.weights, reporter=reporter, **how)
+
+
+def decide_threshold(settings: PredictSettings, segmenter: Segmenter, reporter: Reporter) -> PredictSettings:
+    """The settings with a threshold: the one given, else the calibrated one of the weights, else 0.5.
+
+    Args:
+        settings: As given.
+        segmenter: Built from them.
+        reporter: Hears that areas are calibrated.
+    """
+    if settings.threshold is not None:
+        return settings
+    found = segmenter.calibrated_threshold if isinstance(segmenter, CalibratedSegmenter) else None
+    if found is not None:
+        model = segmenter.error_model
+        reporter.note(
+            f"areas by the calibration beside the weights: threshold {found:.3f}, outlines off by {model.lake_displacement_m:.2f} m a "
+            f"lake and {model.systematic_displacement_m:.2f} m in common (one sigma); --threshold 0.5 for none"
+        )
+    return settings.model_copy(update={"threshold": DEFAULT_THRESHOLD if found is None else found})
 
 
 class SegmenterHolder:

@@ -22,7 +22,7 @@ class EvaluationSummary:
 
     Attributes:
         folder: Of the files.
-        data: Folder of the data set.
+        data: Folder of the data set, or what names it on the hub.
         split: That was judged on.
         model: Name of the judged model, a key of `figures`.
         about: Plain data of how it was judged: weights, flips, modalities, block size.
@@ -36,7 +36,7 @@ class EvaluationSummary:
     """
 
     folder: Path
-    data: Path
+    data: str | Path
     split: str
     model: str
     about: dict[str, Any]

@@ -146,6 +146,16 @@ class MemberSegmenter(Protocol):
         ...
 
 
+@runtime_checkable
+class CalibratedSegmenter(Protocol):
+    """A segmenter whose areas may have been calibrated; `error_model` is then that of the calibrated threshold."""
+
+    @property
+    def calibrated_threshold(self) -> float | None:
+        """Probability whose areas are unbiased; None where nobody has calibrated it."""
+        ...
+
+
 def has_spread(segmenter: Segmenter) -> bool:
     """True if a segmenter gives the variance of its members beside their mean."""
     return isinstance(segmenter, MemberSegmenter) and segmenter.has_spread

@@ -21,7 +21,8 @@ class EvaluateSettings(Frozen):
         regions: Only these; empty for all.
         years: Only these; empty for all.
         n_chips: At most so many chips of the split, the first; None for all.
-        block_size_deg: Side of a block of the spatial split, degrees; None takes the column `split` for all chips.
+        block_size_deg: Side of a block of the spatial split, degrees; `recorded` for what the data set says it was cut with, else
+            the published 0.15; `column` takes the column `split` for all chips.
         block_buffer_deg: A chip whose centre is nearer to its block's edge than this belongs to no split.
         seen_sizes_deg: Block sizes of splits whose training part the weights have seen; empty where that is unknown.
         confidence: Of intervals.
@@ -33,7 +34,7 @@ class EvaluateSettings(Frozen):
     regions: tuple[str, ...] = ()
     years: tuple[int, ...] = ()
     n_chips: int | None = Field(default=None, ge=1)
-    block_size_deg: float | None = Field(default=0.15, gt=0, le=90)
+    block_size_deg: float | Literal["recorded", "column"] = "recorded"
     block_buffer_deg: float = Field(default=0.02, ge=0)
     seen_sizes_deg: tuple[float, ...] = ()
     confidence: float = Field(default=0.95, gt=0.5, lt=1)

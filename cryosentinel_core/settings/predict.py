@@ -12,6 +12,9 @@ from cryosentinel_core.units import MIN_AREA_M2, STRIDE_OF_OVERLAP, TILE_CELLS
 DEFAULT_MODEL = "hf://abzal-glw/cryosentinel-terramind-v3/terramind_v3_finetune_almaty_v2/checkpoints/soup.ckpt"
 """The published soup."""
 
+DEFAULT_THRESHOLD = 0.5
+"""Probability from which a pixel is water where nobody has said another."""
+
 WATER_INDEX = "water-index"
 """The baseline that needs no weights."""
 
@@ -22,7 +25,7 @@ class PredictSettings(Frozen):
     Attributes:
         model: `hf://...`, a checkpoint's path, or `water-index`.
         more_models: Checkpoints whose logits are averaged with those of `model`: an ensemble; empty for one model.
-        threshold: Probability from which a pixel is water.
+        threshold: Probability from which a pixel is water; None for the calibrated one of the weights, 0.5 where there is none.
         overlap: Of windows: 0, 0.5 or 0.75.
         tta: Average logits over the four flips.
         device: `auto`, `cpu`, `cuda` or `cuda:0`.
@@ -42,7 +45,7 @@ class PredictSettings(Frozen):
 
     model: str = DEFAULT_MODEL
     more_models: tuple[str, ...] = ()
-    threshold: float = Field(default=0.5, gt=0, lt=1)
+    threshold: float | None = Field(default=None, gt=0, lt=1)
     overlap: float = 0.5
     tta: bool = True
     device: str = "auto"
@@ -75,6 +78,11 @@ class PredictSettings(Frozen):
         if self.uncertainty and not self.tta and not self.more_models:
             raise ValueError("without flips one model has one member, and no spread: use --tta")
         return self
+
+    @property
+    def water_threshold(self) -> float:
+        """Probability from which a pixel is water, once it is decided: 0.5 where nothing was said."""
+        return DEFAULT_THRESHOLD if self.threshold is None else self.threshold
 
     @property
     def models(self) -> tuple[str, ...]:

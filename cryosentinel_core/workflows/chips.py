@@ -18,7 +18,7 @@ from cryosentinel_core.chips.chip import Chip, ChipSource
 from cryosentinel_core.chips.chip_answer import answer_of, lakes_of, nothing_seen, result_of
 from cryosentinel_core.chips.chip_result import ChipResult
 from cryosentinel_core.engine.chip_stream import segment_chips
-from cryosentinel_core.engine.model_loading import build_segmenter, plain_of
+from cryosentinel_core.engine.model_loading import build_segmenter, decide_threshold, plain_of
 from cryosentinel_core.engine.precision import SAMPLE_WINDOWS, choose_job_precision
 from cryosentinel_core.engine.prefetch import prefetch
 from cryosentinel_core.errors import CryosentinelError, InputError
@@ -55,6 +55,7 @@ def predict_chips(
     # Before weights are looked for, and downloaded.
     source = open_chips(selection)
     segmenter = build_segmenter(settings, reporter)
+    settings = decide_threshold(settings, segmenter, reporter)
     results = open_results(
         workspace, selection.path, segmenter.name, with_spread=has_spread(segmenter), name=selection.name
     )
@@ -153,7 +154,7 @@ class _Run:
     def _save(self, task: _Task, logits: Any) -> None:
         """Write one chip's rasters, lakes and, last, its record."""
         chip = task.chip
-        answer = answer_of(chip, logits, self.settings.threshold)
+        answer = answer_of(chip, logits, self.settings.water_threshold)
         lakes = rows_of(lakes_of(chip, answer, task.name, self.segmenter, self.settings))
         result = result_of(chip, answer, len(lakes))
         self.results.write_rasters(task.name, answer, chip.place, task.provenance)
@@ -194,7 +195,7 @@ def _plain(segmenter: Segmenter, settings: PredictSettings) -> dict[str, Any]:
     return {
         **plain_of(segmenter),
         **band,
-        "threshold": settings.threshold,
+        "threshold": settings.water_threshold,
         "min_area_m2": settings.min_area_m2,
         "uncertainty": segmenter.error_model.as_dict(),
     }

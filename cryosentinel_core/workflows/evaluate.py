@@ -24,6 +24,8 @@ from cryosentinel_core.engine.chip_logits import logits_of_chips
 from cryosentinel_core.engine.model_loading import build_segmenter, plain_of
 from cryosentinel_core.engine.prefetch import prefetch
 from cryosentinel_core.errors import CryosentinelError, InputError
+from cryosentinel_core.io.dataset_record import recorded_split
+from cryosentinel_core.io.hub_datasets import open_dataset
 from cryosentinel_core.io.shards import ShardDataset
 from cryosentinel_core.io.tables.chip_corrections import read_corrections
 from cryosentinel_core.io.workspace import safe_name
@@ -37,7 +39,7 @@ from cryosentinel_core.settings.predict import WATER_INDEX, PredictSettings
 
 
 def evaluate_chips(
-    data: Path,
+    data: str | Path,
     predicting: PredictSettings,
     settings: EvaluateSettings,
     folder: Path,
@@ -48,7 +50,7 @@ def evaluate_chips(
     """Judge a model on the chips of a data set.
 
     Args:
-        data: Folder of shards.
+        data: Folder of shards, or `hf://datasets/...`.
         predicting: Which model, and how it computes.
         settings: Which chips.
         folder: Where the files go.
@@ -59,12 +61,13 @@ def evaluate_chips(
         InputError: If no chip is of the split.
         ModelError: If the weights cannot be had, read or run.
     """
-    chips = SplitChips(ShardDataset(data), settings, reporter)
+    dataset = open_dataset(data, regions=settings.regions, years=settings.years, reporter=reporter)
+    chips = SplitChips(dataset, settings, reporter)
     segmenter = build_segmenter(predicting)
     judged: list[Segmenter] = [segmenter]
     if settings.with_water_index and segmenter.name != WATER_INDEX:
         judged.append(WaterIndex())
-    scores = {one.name: Scores(predicting.threshold) for one in judged}
+    scores = {one.name: Scores(predicting.water_threshold) for one in judged}
     needs_radar = predicting.modalities is None or "S1GRD" in predicting.modalities
     if isinstance(segmenter, Engine):
         segmenter.prepare_for(len(chips.index))
@@ -93,8 +96,7 @@ class SplitChips:
 
     def __init__(self, dataset: ShardDataset, settings: EvaluateSettings, reporter: Reporter) -> None:
         self.dataset, self.settings, self.reporter = dataset, settings, reporter
-        size = settings.block_size_deg
-        self.blocks = None if size is None else BlockSplit(size_deg=size, buffer_deg=settings.block_buffer_deg)
+        self.blocks = _blocks_of(dataset.root, settings)
         self.wrong = WrongLabels(read_corrections(settings.exclude) if settings.exclude else ())
         self.facts: deque[ChipFacts] = deque()
         self.failed: dict[str, str] = {}
@@ -128,13 +130,23 @@ class SplitChips:
         self.reporter.warn(f"{name} skipped: {error.message}")
 
 
+def _blocks_of(root: Path, settings: EvaluateSettings) -> BlockSplit | None:
+    """The block split that is meant; None for the column."""
+    size = settings.block_size_deg
+    if size == "column":
+        return None
+    if size == "recorded":
+        return recorded_split(root) or BlockSplit()
+    return BlockSplit(size_deg=size, buffer_deg=settings.block_buffer_deg)
+
+
 def _finish(
     segmenter: Segmenter,
     scores: dict[str, Scores],
     chips: SplitChips,
     predicting: PredictSettings,
     settings: EvaluateSettings,
-    data: Path,
+    data: str | Path,
     folder: Path,
     reporter: Reporter,
 ) -> EvaluationSummary:
@@ -152,7 +164,7 @@ def _finish(
         data=data,
         split=settings.split,
         model=segmenter.name,
-        about=_about(segmenter, predicting, settings),
+        about=_about(segmenter, predicting, settings, chips),
         figures=figures,
         differences={
             name: compare(own, other, confidence=settings.confidence).as_dict()
@@ -169,7 +181,9 @@ def _finish(
     return replace(summary, files={**files, **draw_evaluation(folder, settings.split, figures)})
 
 
-def _about(segmenter: Segmenter, predicting: PredictSettings, settings: EvaluateSettings) -> dict[str, Any]:
+def _about(
+    segmenter: Segmenter, predicting: PredictSettings, settings: EvaluateSettings, chips: SplitChips
+) -> dict[str, Any]:
     """How it was judged, as plain data."""
     return {
         **plain_of(segmenter),
@@ -177,7 +191,7 @@ def _about(segmenter: Segmenter, predicting: PredictSettings, settings: Evaluate
         "tta": predicting.tta,
         "precision": predicting.precision,
         "modalities": None if predicting.modalities is None else list(predicting.modalities),
-        "block_size_deg": settings.block_size_deg,
+        "blocks": None if chips.blocks is None else chips.blocks.as_dict(),
         "confidence": settings.confidence,
         "intervals": "studentised bootstrap of blocks of ground, each with all its chips of all years",
     }

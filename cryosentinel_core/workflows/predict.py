@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cryosentinel_core.engine.dispatch import segment_tiles
-from cryosentinel_core.engine.model_loading import build_segmenter, devices_for
+from cryosentinel_core.engine.model_loading import build_segmenter, decide_threshold, devices_for
 from cryosentinel_core.engine.precision import choose_job_precision, sample_windows
 from cryosentinel_core.engine.threads import continue_with_threads
 from cryosentinel_core.engine.tile_jobs import TileJob
@@ -53,6 +53,7 @@ def predict(
         CryosentinelError: For anything a user can mend.
     """
     segmenter = build_segmenter(settings, reporter)
+    settings = decide_threshold(settings, segmenter, reporter)
     fetched = fetch(workspace, area, years, fetching, reporter=reporter)
     warnings = list(fetched.warnings)
     warnings_of_years = {one.year: list(one.warnings) for one in fetched.years}

@@ -141,7 +141,7 @@ def _write_mosaics(plan: YearPlan, epsg: int, settings: PredictSettings) -> tupl
 
     def make_water(grid: Grid) -> Any:
         nonlocal seen
-        water = classify_water(rasters.read("logit", grid), rasters.read_stack("class", grid)[0], settings.threshold)
+        water = classify_water(rasters.read("logit", grid), rasters.read_stack("class", grid)[0], settings.water_threshold)
         seen += count_observed(water)
         return water
 
@@ -173,7 +173,7 @@ def _find_lakes(
                 rasters.hull,
                 area.geometry,
                 origin,
-                threshold=settings.threshold,
+                threshold=settings.water_threshold,
                 min_area_m2=settings.min_area_m2,
             )
         )

@@ -131,7 +131,7 @@ def _plain_of_lakes(settings: PredictSettings) -> dict[str, Any]:
     """Settings that decide which lakes are found."""
     return {
         "model": sorted(settings.models) if settings.more_models else settings.model,
-        "threshold": settings.threshold,
+        "threshold": settings.water_threshold,
         "min_area_m2": settings.min_area_m2,
         "tta": settings.tta,
         "weights": settings.weights,

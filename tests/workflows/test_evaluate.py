@@ -146,7 +146,7 @@ def test_the_split_is_that_of_the_block_and_else_of_the_column(
         else:
             with pytest.raises(InputError, match="no chip"):
                 judge(dataset, tmp_path, monkeypatch, split=split)
-    assert judge(dataset, tmp_path, monkeypatch, split="test", block_size_deg=None).as_dict()["n_chips"] == 1
+    assert judge(dataset, tmp_path, monkeypatch, split="test", block_size_deg="column").as_dict()["n_chips"] == 1
 
 
 def test_wrong_labels_are_left_out(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

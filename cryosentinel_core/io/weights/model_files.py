@@ -71,13 +71,19 @@ class Computing(TypedDict, total=False):
 
 
 def load_segmenter(
-    path: Path, *, weights: Weights = "model", reporter: Reporter | None = None, **how: Unpack[Computing]
+    path: Path,
+    *,
+    weights: Weights = "model",
+    calibrated: bool = False,
+    reporter: Reporter | None = None,
+    **how: Unpack[Computing],
 ) -> NetworkSegmenter:
     """A segmenter with the weights of a file, named `<stem>-<first 8 of its SHA-256>`.
 
     Args:
         path: A `.ckpt` or `.safetensors` file.
         weights: Which copy of them.
+        calibrated: Whether the calibration beside the file is taken, if it is of these weights.
         reporter: Told of parts that are left out.
         how: As `Computing` says; defaults are those of `NetworkSegmenter`.
 
@@ -85,6 +91,7 @@ def load_segmenter(
         CheckpointError: If the file is damaged, unsafe or of another network.
         ModelError: If the network cannot be built or the device is not there.
     """
+    from cryosentinel_core.io.weights.calibration_files import find_calibration
     from cryosentinel_core.io.weights.checkpoint import read_checkpoint
     from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
     from cryosentinel_core.learn.network.lake_network import load_network
@@ -100,6 +107,7 @@ def load_segmenter(
         name=f"{checkpoint.name}{suffix}",
         sha256=f"{checkpoint.sha256}{suffix}",
         recipe=checkpoint.recipe,
+        calibration=find_calibration(path, checkpoint.state_dict) if calibrated else None,
         **how,
     )
 

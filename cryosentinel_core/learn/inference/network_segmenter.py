@@ -33,6 +33,7 @@ from cryosentinel_core.units import CELL_PX
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
+    from cryosentinel_core.learn.calibration import Calibration
     from cryosentinel_core.learn.model_spec import Normalisation
     from cryosentinel_core.stack.recipe import Recipe
 
@@ -70,6 +71,7 @@ class NetworkSegmenter:
             ends in `-spread`, since what it leads to is another result.
         modalities: Of those that the weights were trained with, the ones to be looked at; None for all. The encoder averages
             over what it is given, which it was never trained for.
+        calibration: What was learned of its areas; None where nothing was.
 
     Raises:
         ModelError: If the device is not there, a number is out of range, or the weights know no such modality.
@@ -91,6 +93,7 @@ class NetworkSegmenter:
         compiling: Compiling = "off",
         spread: bool = False,
         modalities: tuple[str, ...] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.normalisation = normalisation
@@ -100,6 +103,7 @@ class NetworkSegmenter:
         self.tta = tta
         self._has_spread = spread
         self._name, self._sha256, self._recipe = name, sha256, recipe
+        self.calibration = calibration
         network.eval().requires_grad_(False)
         fold_batch_norms(network)
         self.network = network.to(self.device)
@@ -252,8 +256,13 @@ class NetworkSegmenter:
 
     @property
     def error_model(self) -> UncertaintyModel:
-        """Half a pixel along the perimeter, as is customary: nobody has calibrated networks on areas yet."""
-        return NETWORK_ERRORS
+        """As calibrated; else half a pixel along the perimeter, as is customary."""
+        return NETWORK_ERRORS if self.calibration is None else self.calibration.error_model
+
+    @property
+    def calibrated_threshold(self) -> float | None:
+        """Probability whose areas are unbiased; None where the weights were not calibrated."""
+        return None if self.calibration is None else self.calibration.threshold
 
     @property
     def cpu_threads(self) -> int | None:
