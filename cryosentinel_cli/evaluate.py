@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryosentinel_cli.console import Console
-from cryosentinel_cli.options import build_settings, common, compose, is_said, workspace_root
+from cryosentinel_cli.options import aoi_option, build_settings, common, compose, is_said, resolve_area, workspace_root
 
 if TYPE_CHECKING:
     from cryosentinel_core.settings.evaluate import EvaluateSettings
@@ -39,7 +39,7 @@ chips_options = compose(
     click.option("--region", "region", multiple=True, metavar="NAME",
                  help="Region of the data set; give it again for more.  [default: all]"),
     click.option("--year", "year", type=int, multiple=True, metavar="Y",
-                 help="Year of the data set; give it again for more.  [default: all]"),
+                 help="Year of the data set (give it again for more), or of the map.  [default: all]"),
     click.option("--n-chips", type=click.IntRange(1), metavar="N", help="Take the first N chips of the split.  [default: all]"),
     click.option("--block-size", show_default="what the data set says, else 0.15", metavar="DEGREES or column",
                  help="Side of the blocks that divide the ground into splits and that intervals draw; 'column' believes what the "
@@ -64,19 +64,26 @@ chips_options = compose(
 @click.option("--model", multiple=True, metavar="hf://REPO/FILE, FILE or water-index", show_default="the published weights",
               help="Network weights (.ckpt or .safetensors), or the baseline water-index. Give it again to judge the mean of the "
               "logits of several weights.")  # fmt: skip
+@click.option(
+    "--lakes", metavar="FILE[?COLUMN=VALUE][@METRESm]", help="An inventory: judge the map of --aoi and --year by it."
+)
+@aoi_option
 @chips_options
 @judging_options
 @common
 def evaluate(
-    model: tuple[str, ...], data: str | None, output: Path | None, workspace: str | None, verbose: bool, quiet: bool,
-    as_json: bool, **values: Any,
+    model: tuple[str, ...], data: str | None, lakes: str | None, aoi: str | None, yes: bool, output: Path | None,
+    workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
 ) -> int:  # fmt: skip
-    """Judge a model on chips whose lakes are known.
+    """Judge a model on chips whose lakes are known, or a mapped area by an inventory.
 
     The published protocol: moving-average weights where there are some, logits averaged over four flips, counts of pixels summed
     over all chips before any ratio is taken, thresholds 0.1 to 0.9. Beside each figure stands an interval that draws whole blocks
     of ground, since chips of one block share their lakes; with fewer than 8 blocks it is withheld. The water index is judged on
     the same chips.
+
+    With --aoi, --year and --lakes the lakes that `predict` left in the workspace are judged by an inventory: which are matched,
+    missed and invented, and how far their areas agree.
 
     \b
     Examples:
@@ -84,9 +91,16 @@ def evaluate(
       cryosentinel evaluate --model soup.ckpt --data ./dataset --modalities S2L2A,DEM
       cryosentinel evaluate --model water-index --data ./dataset --split all
       cryosentinel evaluate --model soup.ckpt --data ./dataset --split test --exclude wrong.csv --json
+      cryosentinel evaluate --aoi ile_alatau --year 2022 --lakes inventory.gpkg@10m
     """
+    if lakes is not None:
+        if data is not None:
+            raise click.UsageError("--lakes judges a map, --data chips: give one of them")
+        return _judge_map(
+            model, lakes, aoi, yes, output, workspace, Console(verbose=verbose, quiet=quiet, as_json=as_json), values
+        )
     if data is None:
-        raise click.UsageError("say which chips with --data DIR")
+        raise click.UsageError("say which chips with --data DIR, or which map with --aoi, --year and --lakes")
     settings = evaluate_settings(values)
     predicting = judging_settings(model, values)
     from cryosentinel_core.workflows.evaluate import evaluate_chips
@@ -98,6 +112,36 @@ def evaluate(
         summary = evaluate_chips(data, *judged, folder, is_parent=output is None, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())
     return 3 if summary.is_partial else 0
+
+
+def _judge_map(
+    model: tuple[str, ...], lakes: str, aoi: str | None, yes: bool, output: Path | None, workspace: str | None, console: Console,
+    values: dict[str, Any],
+) -> int:  # fmt: skip
+    """Judge one year's map of an area."""
+    if len(values["year"]) != 1:
+        raise click.UsageError(f"a map is of one --year, got {len(values['year'])}")
+    if len(model) > 1:
+        raise click.UsageError("a map is of one --model")
+    from cryosentinel_core.errors import InputError
+    from cryosentinel_core.io.workspace import Workspace
+    from cryosentinel_core.lakes.tables import Inventory
+    from cryosentinel_core.workflows.evaluate_map import evaluate_map
+
+    year = values["year"][0]
+    text = f"{year}={lakes.removeprefix(f'{year}=')}"
+    try:
+        inventory = Inventory.parse(text if "@" in text else f"{text}@10m")
+    except InputError as error:
+        raise click.BadParameter(error.message, param_hint="--lakes") from None
+    area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
+    with console:
+        summary = evaluate_map(
+            Workspace(workspace_root(workspace)), area, inventory, output, model=model[0] if model else "",
+            confidence=values["confidence"], reporter=console,
+        )  # fmt: skip
+    console.summary(summary.as_dict(), summary.as_text())
+    return 0
 
 
 def evaluate_settings(values: dict[str, Any]) -> EvaluateSettings:
