@@ -141,7 +141,9 @@ def _write_mosaics(plan: YearPlan, epsg: int, settings: PredictSettings) -> tupl
 
     def make_water(grid: Grid) -> Any:
         nonlocal seen
-        water = classify_water(rasters.read("logit", grid), rasters.read_stack("class", grid)[0], settings.water_threshold)
+        water = classify_water(
+            rasters.read("logit", grid), rasters.read_stack("class", grid)[0], settings.water_threshold
+        )
         seen += count_observed(water)
         return water
 
