@@ -11,7 +11,20 @@ import sys
 
 import click
 
-from cryosentinel_cli import change, chips, doctor, evaluate, fetch, model, predict, regions, simulate, soup, train
+from cryosentinel_cli import (
+    audit,
+    change,
+    chips,
+    doctor,
+    evaluate,
+    fetch,
+    model,
+    predict,
+    regions,
+    simulate,
+    soup,
+    train,
+)
 from cryosentinel_cli.environment import mend_for_command
 from cryosentinel_cli.groups import CommonFirst
 from cryosentinel_core import __version__
@@ -53,6 +66,7 @@ for _command in (
     change.change,
     chips.chips,
     evaluate.evaluate,
+    audit.audit,
     simulate.simulate,
     train.train,
     soup.soup,
