@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO ?= demo
+TRAIN_DEMO ?= train-demo-files
 # Two test workers on two cores: threads within each would only wait for each other.
 TEST_ENV = OMP_NUM_THREADS=1
 
-.PHONY: demo test quick lint types docs clean
+.PHONY: demo train-demo test quick lint types docs clean
 
 $(BIN)/cryosentinel: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -22,6 +23,10 @@ demo: $(BIN)/cryosentinel
 	test -f $(DEMO)/catalogue/catalog.json || $(BIN)/cryosentinel simulate $(DEMO)/catalogue --seed 1
 	cd $(DEMO) && $(abspath $(BIN))/cryosentinel change 2017 2023 --config $(abspath examples)/demo.toml \
 		--aoi catalogue/aoi.geojson --catalog catalogue
+
+train-demo: $(BIN)/cryosentinel
+	$(BIN)/python examples/train_demo.py $(TRAIN_DEMO) --cryosentinel $(abspath $(BIN))/cryosentinel
+	cp $(TRAIN_DEMO)/soup.ckpt soup.ckpt
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -42,4 +47,4 @@ docs:
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(DEMO) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) $(TRAIN_DEMO) soup.ckpt site .pytest_cache .mypy_cache .ruff_cache .hypothesis

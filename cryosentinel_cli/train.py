@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,8 @@ def train(
     settings, start = _resolve(config, data, changes, init, resume, home)
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
         summary = _run(settings, home, console, start=start, seeds=many, dry_run=dry_run)
-    console.summary(summary.as_dict(), summary.as_text())
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes the first one speaks
+        console.summary(summary.as_dict(), summary.as_text())
     return 0
 
 

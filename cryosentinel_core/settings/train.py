@@ -61,7 +61,7 @@ class DataSettings(Frozen):
         data_dir: Folder of shards, `<region>/<year>/shard_*.parquet`.
         regions: Only these; None for all.
         years: Only these; None for all.
-        batch_size: Chips of a micro-batch, on each device.
+        batch_size: Chips of a micro-batch, on each device; batch norm over maps pooled to a pixel needs two.
         num_workers: No effect.
         augment: Whether chips are changed at all.
         rot90: Also transpose chips.
@@ -89,7 +89,7 @@ class DataSettings(Frozen):
     data_dir: Path | None = None
     regions: tuple[str, ...] | None = None
     years: tuple[int, ...] | None = None
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=2)
     num_workers: int = 0
     augment: bool = True
     rot90: bool = False

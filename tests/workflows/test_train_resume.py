@@ -14,7 +14,7 @@ import pytest
 import torch
 from made_training import make_chips, tiny_settings
 
-from cryosentinel_core.errors import CheckpointError
+from cryosentinel_core.errors import CheckpointError, ConfigError, OutputWrite
 from cryosentinel_core.io.weights import run_folder, verified_write
 from cryosentinel_core.io.weights.content import read_content
 from cryosentinel_core.io.weights.run_folder import RunFolder, find_run
@@ -23,6 +23,8 @@ from cryosentinel_core.learn.training.task import LakeTask
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings.train import TrainSettings
 from cryosentinel_core.workflows.train import train
+
+pytestmark = pytest.mark.slow
 
 TIMES = ("chips_per_second", "seconds")
 
@@ -182,3 +184,105 @@ def test_killed_anywhere_it_goes_on_with_the_same_numbers(home: Path, whole: dic
     assert_same(found["content"], whole["content"], name)
     assert not [path.name for path in root.rglob(".tmp-*")]
     shutil.rmtree(root)
+
+
+def test_only_a_few_keys_may_change(home: Path, whole: dict[str, Any]) -> None:
+    _, last = find_run(home / "runs" / "whole")
+    before = {path.name: path.read_bytes() for path in last.parent.iterdir()}
+    for changes, key in (
+        ({"model__lr": 2e-3}, "model.lr"),
+        ({"seed": 7}, "seed"),
+        ({"data__rot90": True}, "data.rot90"),
+    ):
+        with pytest.raises(ConfigError, match=rf"cannot change {key} \(was") as error:
+            train(settings_of(home, "whole", **changes), home, reporter=Silent(), resume=last)
+        assert "trainer.max_epochs" in error.value.hint
+    assert {path.name: path.read_bytes() for path in last.parent.iterdir()} == before
+
+
+def test_a_run_may_be_made_longer_and_fed_otherwise(home: Path, whole: dict[str, Any]) -> None:
+    shutil.copytree(home / "runs" / "whole", home / "runs" / "longer")
+    longer = settings_of(home, "longer", trainer__max_epochs=4, feed={"place": "disk"})
+    summary = train(longer, home, reporter=Silent(), resume=find_run(home / "runs" / "longer")[1])
+    assert (summary.epochs, summary.steps) == (4, 12)
+    steps = [row["step"] for row in RunFolder(home / "runs" / "longer").read_metrics() if row["kind"] == "val"]
+    assert steps == ["3", "6", "9", "12"]
+
+
+def test_a_finished_run_says_again_what_it_came_to(home: Path, whole: dict[str, Any]) -> None:
+    shutil.copytree(home / "runs" / "whole", home / "runs" / "again")
+    summary = train(settings_of(home, "again"), home, reporter=Silent(), resume=find_run(home / "runs" / "again")[1])
+    assert summary.epochs == 3
+    assert summary.test["iou"] == float(whole["rows"][-1]["iou"])
+    assert outcome(home / "runs" / "again")["rows"] == whole["rows"]
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = torch.save
+    calls = [0]
+
+    def save(content: Any, file: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 3:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        saved(content, file)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OutputWrite, match="no space left while writing"):
+        train(settings_of(home, "full"), home, reporter=Silent())
+    root = home / "runs" / "full"
+    assert read_content(root / "checkpoints" / "last.ckpt")["global_step"] == 2
+    assert not list(root.rglob(".tmp-*"))
+    monkeypatch.setattr(torch, "save", saved)
+    assert train(settings_of(home, "full"), home, reporter=Silent(), resume=find_run(root)[1]).epochs == 3
+
+
+def test_a_checkpoint_that_reads_back_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes are turned on the way to the disk; the file of before stays."""
+    path = tmp_path / "last.ckpt"
+    verified_write.write_verified(path, {"w": torch.arange(1000)})
+    before = path.read_bytes()
+    saved = torch.save
+
+    def save(content: Any, file: Any) -> None:
+        saved(content, file)
+        file.flush()
+        middle = file.tell() // 2
+        file.seek(middle)
+        file.write(b"\xff\x13\xff")
+        file.seek(0, 2)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OutputWrite, match="read"):
+        verified_write.write_verified(path, {"w": torch.arange(1000) + 5})
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_published_last_checkpoint_is_gone_on_with(home: Path, whole: dict[str, Any]) -> None:
+    """As Lightning's own callbacks leave it at a validation's end: no place of ours, a schedule, names of a compiled model."""
+    content = dict(whole["content"]["last.ckpt"])
+    del content["cryosentinel"]
+    content["state_dict"] = {
+        name.replace("model.", "model._orig_mod.", 1): value for name, value in content["state_dict"].items()
+    }
+    shadow = content["callbacks"]["EMA"]["shadow"]
+    content["callbacks"] = {
+        "EMA": {
+            "decay": 0.5,
+            "shadow": {name.replace("model.", "model._orig_mod.", 1): x for name, x in shadow.items()},
+        }
+    }
+    content |= {"epoch": 2, "global_step": 9, "lr_schedulers": [{"last_epoch": 9}]}
+    content["loops"] = {"fit_loop": {"epoch_loop.batch_progress": {"current": {"ready": 3}, "is_last_batch": True}}}
+    root = home / "runs" / "published"
+    verified_write.write_verified(root / "last.ckpt", content)
+    folder, last = find_run(root / "last.ckpt")
+    assert folder == root
+    settings = settings_of(home, "published", trainer__max_epochs=4)
+    summary = train(settings, home, reporter=Silent(), resume=last)
+    assert (summary.epochs, summary.steps) == (4, 12)
+    found = read_content(root / "checkpoints" / "last.ckpt")
+    steps = {int(state["step"]) for state in found["optimizer_states"][0]["state"].values()}
+    assert steps == {12}, "the optimiser's state was taken over"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,8 @@ class RunFolder:
         self.root = root
         self._n_rows = 0
         self._board: Any = None
+        self._board_process = 0
+        self._purge_step: int | None = None
         try:
             for name in ("checkpoints", "logs", "diagnostics"):
                 (root / name).mkdir(parents=True, exist_ok=True)
@@ -106,7 +109,7 @@ class RunFolder:
             found = _STEP.search(path.name)
             if found is not None and int(found[1]) > step:
                 path.unlink(missing_ok=True)
-        self._open_board(purge_step=step + 1)
+        self._purge_step = step + 1
 
     def _rows(self) -> list[list[str]]:
         """Whole rows of metrics.csv below its head; a line that was cut off by a kill is none."""
@@ -119,14 +122,15 @@ class RunFolder:
             row for row in csv.reader(line for line in lines[1:] if line.endswith("\n")) if len(row) == len(COLUMNS)
         ]
 
-    def _open_board(self, purge_step: int | None = None) -> Any:
-        """TensorBoard's writer; None where it is not installed."""
-        if self._board is None:
+    def _open_board(self) -> Any:
+        """TensorBoard's writer, this process's own (its thread does not survive a fork); None where it is not installed."""
+        if self._board is None or self._board_process != os.getpid():
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 return None
-            self._board = SummaryWriter(str(self.root / "logs"), purge_step=purge_step)
+            self._board = SummaryWriter(str(self.root / "logs"), purge_step=self._purge_step)
+            self._board_process = os.getpid()
         return self._board
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 
@@ -74,23 +74,25 @@ class FitResult:
     test_scores: dict[str, float]
 
 
-class CheckpointFiles(CheckpointIO):
-    """Checkpoint files by a run's recorder: written whole and read back, read as data."""
+class CheckpointFiles(TorchCheckpointIO):
+    """Checkpoint files by a run's recorder: written whole and read back, read as data.
+
+    What Lightning hands from one process to another by way of files of its own is left to it.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write below the run's folder."""
-        self._recorder.save(Path(path).name, checkpoint)
+        if Path(path) == self._recorder.last:
+            self._recorder.save(Path(path).name, checkpoint)
+        else:
+            super().save_checkpoint(checkpoint, path, storage_options)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read as data, whatever is asked for."""
         return self._recorder.read(Path(path))
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Take one away."""
-        self._recorder.remove(Path(path).name)
 
 
 def make_trainer(machine: MachineSettings, keeper: RunKeeper, root: Path) -> Trainer:
@@ -176,11 +178,11 @@ def fit(
                 "the GPU's memory does not suffice for a step",
                 "try a smaller data.batch_size, model.activation_checkpointing=true or feed.place=pinned",
             ) from error
+    standing = keeper.standing
+    if trainer.world_size > 1:  # this process may only have started those that trained
+        standing = Standing(**recorder.read(recorder.last)["cryosentinel"]["standing"])
     return FitResult(
-        epochs=trainer.current_epoch,
-        steps=trainer.global_step,
-        standing=keeper.standing,
-        test_scores=keeper.standing.test_scores,
+        epochs=trainer.current_epoch, steps=trainer.global_step, standing=standing, test_scores=standing.test_scores
     )
 
 
@@ -195,6 +197,10 @@ def _enter(task: LakeTask, trainer: Trainer, n_batches: int, check: Callable[[Ma
         position = Position.of_checkpoint(checkpoint, n_batches)
         checkpoint["loops"] = {"fit_loop": set_loops(fresh, position, n_batches)}
         checkpoint["lr_schedulers"] = []
+        checkpoint["state_dict"] = {
+            ".".join(part for part in name.split(".") if part != "_orig_mod"): value
+            for name, value in checkpoint["state_dict"].items()
+        }
         check_optimizer(task, checkpoint)
 
     task.on_load_checkpoint = on_load_checkpoint  # type: ignore[method-assign]
