@@ -58,15 +58,32 @@ if TYPE_CHECKING:
     metavar="YEAR=FILE@30m",
     callback=parse_inventories,
     help="Compare inventories instead of imagery: a vector file of lakes and the resolution it was drawn at, once a year. "
-    "FILE?COLUMN=VALUE takes only the rows with that value.",
+    "FILE?COLUMN=VALUE takes only the rows with that value, @30m±0.3px states the outlines' error. With YEARs too, an old "
+    "inventory is compared with own years.",
+)
+@click.option("--layer", metavar="NAME", help="Layer of inventories that have several.")
+@click.option("--crs", metavar="EPSG:N", help="Reference system of inventories that do not say theirs.")
+@click.option(
+    "--complete",
+    type=int,
+    multiple=True,
+    metavar="YEAR",
+    help="The inventory of that year draws every lake there was: one that it lacks was not there. Else it is unobserved.",
+)
+@click.option(
+    "--errors",
+    default="measured",
+    show_default=True,
+    metavar="measured, simulated or FILE",
+    help="Error of a change: measured on the lakes that are compared, by constants set on simulated scenes, or stated in a JSON file.",
 )
 @predict_options
 @fetch_options
 @common
 def change(
     years: tuple[int, ...], aoi: str | None, yes: bool, confidence: float, min_observed: float, watch: Path | None,
-    inventories: tuple[Inventory, ...], workspace: str | None, verbose: bool, quiet: bool, as_json: bool,
-    **values: Any,
+    inventories: tuple[Inventory, ...], layer: str | None, crs: str | None, complete: tuple[int, ...], errors: str,
+    workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
 ) -> int:  # fmt: skip
     """Compare the lakes of two or more years.
 
@@ -79,18 +96,32 @@ def change(
       cryosentinel change 2017 2023 --aoi ile_alatau.geojson
       cryosentinel change 2017 2021 2022 2023
       cryosentinel change --lakes 2010=lakes_2010.shp@30m --lakes 2020=lakes_2020.shp@30m
+      cryosentinel change 2025 --lakes 2011=lakes_2011.gpkg@30m --aoi ile_alatau.geojson
     """
+    from dataclasses import replace
+
     from cryosentinel_core.settings.change import ChangeSettings
 
     settings = build_settings(
         ChangeSettings,
-        {"confidence": confidence, "min_observed": min_observed, "watch": watch, "min_area_m2": values["min_area"]},
+        {
+            "confidence": confidence,
+            "min_observed": min_observed,
+            "watch": watch,
+            "min_area_m2": values["min_area"],
+            "complete": tuple(sorted(set(complete))),
+            "errors": errors,
+        },
     )
-    if inventories:
-        if click.get_current_context().get_parameter_source("years") is not click.core.ParameterSource.COMMANDLINE:
-            years = ()  # those of a settings file are for imagery
-        return _compare_inventories(years, inventories, settings, workspace, verbose, quiet, as_json)
-    asked = check_years(years, least=2)
+    inventories = tuple(replace(one, layer=layer, crs=crs) for one in inventories)
+    if inventories and not _is_typed("years"):
+        named = aoi if _is_typed("aoi") else None
+        with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+            return _compare_inventories(inventories, settings, named, workspace, console)
+    asked = check_years(years, least=1 if inventories else 2)
+    twice = set(asked) & {one.year for one in inventories}
+    if twice:
+        raise click.UsageError(f"{min(twice)} is given as a year and as an inventory: leave one away")
     predicting, fetching = predict_settings(values), fetch_settings(values)
     area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
     if watch is not None:
@@ -105,29 +136,47 @@ def change(
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
         console.note(area.as_text())
         lakes = run_predict(home, area, asked, predicting, fetching, reporter=console)
-        summary = run_change(home, area.name, asked, lakes.model, settings, reporter=console)
+        summary = run_change(home, area.name, asked, lakes.model, settings, reporter=console, inventories=inventories)
     console.summary(summary.as_dict(), summary.as_text())
     return 3 if lakes.is_partial else 0
 
 
+def _is_typed(name: str) -> bool:
+    """True if a value was typed; those of a settings file are for imagery."""
+    return click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
 def _compare_inventories(
-    years: tuple[int, ...],
     inventories: tuple[Inventory, ...],
     settings: ChangeSettings,
+    aoi: str | None,
     workspace: str | None,
-    verbose: bool,
-    quiet: bool,
-    as_json: bool,
+    console: Console,
 ) -> int:
-    """The path without imagery."""
-    if years:
-        raise click.UsageError("--lakes brings its own years: give no others")
+    """The path without imagery; keys are those of the named area, else of the ground that the outlines share."""
     if len(inventories) < 2:
         raise click.UsageError("wanted at least 2 inventories, one --lakes YEAR=FILE@30m for each")
+    from cryosentinel_core.io.workspace import Workspace
     from cryosentinel_core.workflows.change import change_inventories
 
-    folder = workspace_root(workspace) / f"change_{'_'.join(str(one.year) for one in inventories)}_inventories"
-    with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
-        summary = change_inventories(inventories, folder, settings, reporter=console)
+    home = Workspace(workspace_root(workspace))
+    name = None if aoi is None else _name_of_area(aoi)
+    folder = home.inventories(tuple(one.year for one in inventories), name)
+    summary = change_inventories(
+        inventories,
+        folder,
+        settings,
+        reporter=console,
+        registry=home.registry(name) if name else None,
+        workspace=home,
+    )
     console.summary(summary.as_dict(), summary.as_text())
     return 0
+
+
+def _name_of_area(aoi: str) -> str:
+    """The name of an area of inventories: a file's without its ending, or what was typed."""
+    from cryosentinel_core.io.workspace import safe_name
+
+    path = Path(aoi)
+    return safe_name(path.stem if path.is_file() else aoi.strip("/"))

@@ -1,70 +1,172 @@
-"""The change table as data frames: one type a column, one order of rows, q-values over the whole table."""
+"""The change table as data frames: one type a column, one order of rows; gained and lost ground; the series."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
-from shapely.geometry.base import BaseGeometry
+from numpy.typing import NDArray
 
-from cryosentinel_core.change.significance import q_values
-from cryosentinel_core.ground.geodesic import geodesic_area_m2
+from cryosentinel_core.change.lake_history import join_outlines
+from cryosentinel_core.change.lake_keys import Key
+from cryosentinel_core.change.pair_judgement import JudgedPair
+from cryosentinel_core.ground.geodesic import measure_geodesic
 from cryosentinel_core.lakes.outlines import repair_polygon
-from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, TREND_COLUMNS
+from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, SERIES_COLUMNS, TREND_COLUMNS, Status
+from cryosentinel_core.scenes.registration import move_outline
 
-_TEXT: Final = ("lake_key", "aliases", "pair", "status", "reason", "lake_ids_from", "lake_ids_to")
-
-
-def add_gained_and_lost(
-    pieces: dict[str, list[dict[str, Any]]], row: dict[str, Any], before: BaseGeometry, after: BaseGeometry
-) -> None:
-    """Add the ground that a lake gained and lost."""
-    for name, piece in (("gained", shapely.difference(after, before)), ("lost", shapely.difference(before, after))):
-        polygons = repair_polygon(piece) if not piece.is_empty else piece
-        area = geodesic_area_m2(polygons)
-        if area > 0:
-            pieces[name].append(
-                {"lake_key": row["lake_key"], "pair": row["pair"], "area_m2": area, "geometry": polygons}
-            )
+_TEXT: Final = ("lake_key", "aliases", "pair", "status", "reason", "total_status", "lake_ids_from", "lake_ids_to")
+_WHOLE: Final = ("year_from", "year_to")
+_LAKE: Final = "_lake"
+_METRES_OF_DEGREE: Final = 111_320.0
 
 
-def as_change_frame(rows: list[dict[str, Any]], pairs: Sequence[tuple[int, int]]) -> gpd.GeoDataFrame:
-    """The table with q-values, in order of pairs and keys, with one type a column."""
-    names = list(CHANGE_COLUMNS) + (list(TREND_COLUMNS) if len(pairs) > 1 else [])
-    rank = {f"{a}-{b}": number for number, (a, b) in enumerate(pairs)}
-    rows = sorted(rows, key=lambda row: (rank[row["pair"]], row["lake_key"]))
-    adjusted = q_values(np.array([row["p"] for row in rows], dtype=float))
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names}
-    columns["q_value"] = adjusted
-    frame = pd.DataFrame(columns, columns=names)
-    for name in names:
-        if name == "significant":
-            frame[name] = pd.array(columns[name], dtype="boolean")
-        elif name in _TEXT:
-            frame[name] = frame[name].astype(str)
-        elif name in ("year_from", "year_to"):
-            frame[name] = frame[name].astype("int64")
-        elif name == "touches_edge":
-            frame[name] = frame[name].astype(bool)
-        else:
-            frame[name] = frame[name].astype("float64")
-    return gpd.GeoDataFrame(
-        frame, geometry=gpd.GeoSeries([row["geometry"] for row in rows], crs="EPSG:4326"), crs="EPSG:4326"
-    )
+def frame_of_pair(
+    pair: JudgedPair, keys: Sequence[Key], ground: NDArray[np.object_], has_place: NDArray[np.bool_]
+) -> gpd.GeoDataFrame:
+    """The rows of a pair of years, in order of the lakes; `_lake` is each row's lake.
 
-
-def as_piece_frame(rows: list[dict[str, Any]]) -> gpd.GeoDataFrame:
-    """Gained or lost ground in order of pairs and keys."""
-    rows = sorted(rows, key=lambda row: (row["pair"], row["lake_key"]))
-    columns = {
-        "lake_key": pd.Series([row["lake_key"] for row in rows], dtype="str"),
-        "pair": pd.Series([row["pair"] for row in rows], dtype="str"),
-        "area_m2": pd.Series([row["area_m2"] for row in rows], dtype="float64"),
+    Args:
+        pair: The judged pair.
+        keys: Keys of the lakes.
+        ground: (L,) outlines of all years as one, or the place of a watched lake.
+        has_place: (L,) True for watched lakes without an outline in any year.
+    """
+    first, second = pair.first, pair.second
+    drawn = (first.n_outlines > 0) | (second.n_outlines > 0)
+    says_nothing = (pair.status == str(Status.STABLE)) | (pair.reason == "not drawn")
+    kept = np.flatnonzero(drawn | has_place | ~says_nothing)
+    both = join_outlines(first.outline, second.outline)
+    shown = np.where(drawn, both, ground)
+    points = shapely.point_on_surface(shown)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = np.where(first.area_m2 > 0, 100.0 * pair.change_m2 / first.area_m2, np.nan)
+    columns: dict[str, Any] = {
+        _LAKE: np.arange(len(keys)),
+        "lake_key": [key.lake_key for key in keys],
+        "aliases": [";".join(key.aliases) for key in keys],
+        "pair": f"{first.year}-{second.year}",
+        "status": pair.status,
+        "reason": pair.reason,
+        "year_from": first.year,
+        "year_to": second.year,
+        "area_from_m2": np.where(pair.is_comparable | (first.n_outlines > 0), first.area_m2, np.nan),
+        "area_to_m2": np.where(pair.is_comparable | (second.n_outlines > 0), second.area_m2, np.nan),
+        "change_m2": pair.change_m2,
+        "change_percent": percent,
+        "change_sigma_m2": pair.sigma_m2,
+        "critical_change_m2": pair.critical_m2,
+        "minimum_detectable_change_m2": pair.detectable_m2,
+        "significant": pd.array(pair.significant.tolist(), dtype="boolean"),
+        "q_value": pair.q_value,
+        "rate_m2_per_year": pair.change_m2 / (second.year - first.year),
+        "observed_from": first.observed_share,
+        "observed_to": second.observed_share,
+        "day_of_year_difference": second.day_of_year - first.day_of_year,
+        "lake_ids_from": first.ids,
+        "lake_ids_to": second.ids,
+        "touches_edge": first.touches_edge | second.touches_edge,
+        "elevation_m": np.where(first.area_m2 >= second.area_m2, first.elevation_m, second.elevation_m),
+        "lon": shapely.get_x(points),
+        "lat": shapely.get_y(points),
+        "total_status": pair.total_status,
     }
-    return gpd.GeoDataFrame(
-        columns, geometry=gpd.GeoSeries([row["geometry"] for row in rows], crs="EPSG:4326"), crs="EPSG:4326"
-    )
+    outlines = shown.copy()
+    outlines[has_place] = None  # a place that is watched is no outline
+    frame = pd.DataFrame(columns, index=range(len(keys))).iloc[kept].reset_index(drop=True)
+    return gpd.GeoDataFrame(frame, geometry=outlines[kept], crs="EPSG:4326")
+
+
+def as_change_frame(frames: Sequence[gpd.GeoDataFrame], trends: Mapping[str, NDArray[np.float64]]) -> gpd.GeoDataFrame:
+    """The table of all pairs of years with one type a column.
+
+    Args:
+        frames: Rows of each pair, from `frame_of_pair`.
+        trends: `TREND_COLUMNS`, (L,) each; empty with two years.
+    """
+    filled = [frame for frame in frames if len(frame)] or list(frames[:1])
+    table = pd.concat(filled, ignore_index=True)
+    for name, values in trends.items():
+        table[name] = values[table[_LAKE].to_numpy()]
+    names = list(CHANGE_COLUMNS) + (list(TREND_COLUMNS) if trends else [])
+    for name in names:
+        if name in _TEXT:
+            table[name] = table[name].astype(str)
+        elif name in _WHOLE:
+            table[name] = table[name].astype("int64")
+        elif name == "touches_edge":
+            table[name] = table[name].astype(bool)
+        elif name != "significant":
+            table[name] = table[name].astype("float64")
+    return gpd.GeoDataFrame(table[[*names, "geometry"]], geometry="geometry", crs="EPSG:4326")
+
+
+def pieces_between(
+    pair: JudgedPair, keys: Sequence[Key], shift: tuple[float, float] | None, pixel_m: float
+) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """The ground that each observed lake gained and lost between two years.
+
+    Args:
+        pair: The judged pair.
+        keys: Keys of the lakes.
+        shift: Shift (east, north) in metres of the later year's images, taken out; None without one.
+        pixel_m: Side of the coarsest year's pixels: pieces smaller than one are no ground that changed.
+    """
+    lakes = np.flatnonzero(pair.status != str(Status.UNOBSERVED))
+    before, after = pair.first.outline[lakes], pair.second.outline[lakes]
+    if shift is not None:
+        after = np.array([move_outline(outline, -shift[0], -shift[1]) for outline in after], dtype=object)
+    differ = ~shapely.equals_exact(before, after)
+    lakes, before, after = lakes[differ], before[differ], after[differ]
+    found = []
+    for one, other in ((after, before), (before, after)):
+        index, polygons, area = _pieces(shapely.difference(one, other), pixel_m**2)
+        columns = {
+            "lake_key": pd.Series([keys[lake].lake_key for lake in lakes[index]], dtype="str"),
+            "pair": pd.Series([f"{pair.first.year}-{pair.second.year}"] * index.size, dtype="str"),
+            "area_m2": pd.Series(area, dtype="float64"),
+        }
+        found.append(gpd.GeoDataFrame(columns, geometry=gpd.GeoSeries(polygons, crs="EPSG:4326"), crs="EPSG:4326"))
+    return found[0], found[1]
+
+
+def as_piece_frame(frames: Sequence[gpd.GeoDataFrame]) -> gpd.GeoDataFrame:
+    """Gained or lost ground of all pairs of years, in their order by name and that of the keys."""
+    filled = sorted((frame for frame in frames if len(frame)), key=lambda frame: str(frame["pair"].iloc[0]))
+    return gpd.GeoDataFrame(pd.concat(filled or list(frames[:1]), ignore_index=True), crs="EPSG:4326")
+
+
+def series_frame(keys: Sequence[Key], years: Mapping[int, Mapping[str, NDArray[Any]]]) -> pd.DataFrame:
+    """One row a lake and year, in their order.
+
+    Args:
+        keys: Keys of the lakes.
+        years: Year -> columns of the series, (L,) each.
+    """
+    columns: dict[str, Any] = {"lake_key": np.repeat([key.lake_key for key in keys], len(years))}
+    columns["year"] = np.tile(np.array(list(years), dtype=np.int64), len(keys))
+    for name in SERIES_COLUMNS[2:]:
+        columns[name] = np.stack([year[name] for year in years.values()], axis=1).ravel() if years else []
+    return pd.DataFrame(columns, columns=list(SERIES_COLUMNS))
+
+
+def _pieces(
+    differences: NDArray[np.object_], least_m2: float
+) -> tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.float64]]:
+    """Rows that have ground left, their polygons without parts under `least_m2`, and geodesic areas."""
+    parts, row = shapely.get_parts(differences, return_index=True)
+    broken = ~shapely.is_valid(parts)
+    parts[broken] = [repair_polygon(part) for part in parts[broken]]
+    _, south, _, north = shapely.bounds(parts).T.reshape(4, -1)
+    scale = _METRES_OF_DEGREE**2 * np.cos(np.radians(0.5 * (south + north)))
+    is_ground = np.isin(shapely.get_type_id(parts), (3, 6)) & (np.nan_to_num(scale) * shapely.area(parts) >= least_m2)
+    parts, row = parts[is_ground], row[is_ground]
+    rows, first, number = np.unique(row, return_index=True, return_counts=True)
+    polygons = parts[first]
+    for place in np.flatnonzero(number > 1):
+        polygons[place] = shapely.MultiPolygon(list(parts[first[place] : first[place] + number[place]]))
+    return rows, polygons, measure_geodesic(polygons)[0]

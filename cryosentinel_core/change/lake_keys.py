@@ -121,6 +121,23 @@ def assign_keys(
     return ordered, _extend_registry(registry, ordered, added)
 
 
+def count_known(tables: Mapping[int, gpd.GeoDataFrame], registry: gpd.GeoDataFrame, pixel_m: float) -> int:
+    """How many registered outlines lie on ground that some years' outlines share, by the rule of `matching`."""
+    known: set[int] = set()
+    for table in tables.values():
+        _, found = overlap_pairs(table.geometry.to_numpy(), registry.geometry.to_numpy(), pixel_m**2)
+        known.update(found.tolist())
+    return len(known)
+
+
+def name_of_ground(tables: Mapping[int, gpd.GeoDataFrame]) -> str:
+    """A name for the ground of some years' outlines: the id of the largest one's place; `no-lakes` without any."""
+    largest = [table.loc[table["area_m2"].idxmax()] for table in tables.values() if len(table)]
+    if not largest:
+        return "no-lakes"
+    return lake_id_of(max(largest, key=lambda row: float(row["area_m2"])).geometry)
+
+
 def empty_registry() -> gpd.GeoDataFrame:
     """A registry that knows no lake."""
     columns = {"lake_key": [], "first_year": np.zeros(0, dtype=np.int64), "aliases": []}

@@ -128,9 +128,17 @@ def rows_in_table(
     return np.asarray(large if is_lake is None else large & is_lake, dtype=np.bool_)
 
 
+def rows_in_area(table: gpd.GeoDataFrame, min_area_m2: float, area: BaseGeometry) -> NDArray[np.bool_]:
+    """(N,) bool: True for outlines of an inventory that earn their lake a row in the table of an area (EPSG:4326)."""
+    shapely.prepare(area)
+    return rows_in_table(table, min_area_m2, np.asarray(shapely.intersects(area, table.geometry.to_numpy())))
+
+
 def matches_in_table(matches: Sequence[Match], in_table: Mapping[int, NDArray[np.bool_]]) -> list[Match]:
     """The lakes of which at least one outline, in any year, earns them a row (see `rows_in_table`)."""
-    return [match for match in matches if any(in_table[year][list(rows)].any() for year, rows in match.members.items())]
+    return [
+        match for match in matches if any(in_table[year][row] for year, rows in match.members.items() for row in rows)
+    ]
 
 
 def add_watched(

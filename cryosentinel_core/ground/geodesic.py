@@ -48,6 +48,31 @@ def measure_geodesic(geometries: Any) -> tuple[NDArray[np.float64], NDArray[np.f
     return measured[:, 0].copy(), measured[:, 1].copy()
 
 
+def circles_of_area(
+    lon: NDArray[np.float64], lat: NDArray[np.float64], area_m2: NDArray[np.float64]
+) -> NDArray[np.object_]:
+    """(N,) circles (64 corners) of some areas around points in EPSG:4326; None where a number is missing or out of range."""
+    n_corners = 64
+    usable = (np.abs(lon) <= 180) & (np.abs(lat) < 89) & (area_m2 > 0) & np.isfinite(area_m2)
+    found = np.full(lon.shape, None, dtype=object)
+    radius = np.sqrt(2.0 * area_m2[usable] / (n_corners * np.sin(2.0 * np.pi / n_corners)))
+    shape = (radius.size, n_corners)
+    azimuth = np.broadcast_to(np.linspace(0.0, 360.0, n_corners, endpoint=False), shape)
+    start = [np.broadcast_to(values[usable][:, None], shape).ravel() for values in (lon, lat)]
+    x, y, _ = WGS84.fwd(*start, azimuth.ravel(), np.broadcast_to(radius[:, None], shape).ravel())
+    found[usable] = shapely.polygons(np.dstack([x.reshape(shape), y.reshape(shape)])) if radius.size else []
+    return found
+
+
+def lake_ids_of(geometries: NDArray[np.object_]) -> list[str]:
+    """Ids of many outlines in EPSG:4326, as `lake_id_of`."""
+    points = shapely.point_on_surface(geometries)
+    return [
+        lake_id(lon, lat)
+        for lon, lat in zip(shapely.get_x(points).tolist(), shapely.get_y(points).tolist(), strict=True)
+    ]
+
+
 def lake_id(lon: float, lat: float) -> str:
     """The id of a place: `GL077012E43056N` is 77.012 E, 43.056 N, west and south with `W` and `S`.
 

@@ -26,12 +26,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cryosentinel_core.errors import InputError, OutputWrite
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from cryosentinel_core.errors import DataError, InputError, OutputWrite
 from cryosentinel_core.provenance import Provenance
 from cryosentinel_core.stack.recipe import Recipe
 
 MAX_NAME_BYTES = 120
 """Longest safe name in bytes of UTF-8: half of what file systems allow, so that prefixes and endings fit."""
+
+MAX_FOLDER_NAME: Final = 100
+"""Characters that no name of a comparison's folder reaches."""
 
 TEMPORARY: Final = ".tmp-"
 """Beginning of every temporary name; machine, process and thread follow, then the final name."""
@@ -241,9 +247,26 @@ class Workspace:
         """`<aoi>/<year>/<model>`."""
         return self.year(aoi, year) / safe_name(model)
 
+    def read_area(self, aoi: str) -> BaseGeometry:
+        """The area of interest, EPSG:4326, as it was used.
+
+        Raises:
+            DataError: If `<aoi>/aoi.geojson` is missing or damaged.
+        """
+        path = self.area(aoi) / "aoi.geojson"
+        try:
+            found = shapely.from_geojson(path.read_text(encoding="utf-8"))
+        except (OSError, shapely.errors.GEOSException) as error:
+            raise DataError(f"{path} is missing or damaged", "run predict for this area first") from error
+        return shapely.union_all(shapely.get_parts(found))
+
     def change(self, aoi: str, years: tuple[int, ...], model: str) -> Path:
-        """`<aoi>/change_<years>_<model>`."""
-        return self.area(aoi) / f"change_{'_'.join(str(year) for year in years)}_{safe_name(model)}"
+        """`<aoi>/change_<years>_<model>`, taken over from an older workspace where its name was longer."""
+        return _with_short_name(self.area(aoi), years, safe_name(model))
+
+    def inventories(self, years: tuple[int, ...], aoi: str | None = None) -> Path:
+        """`change_<years>_inventories`, in the folder of an area if one is named."""
+        return _with_short_name(self.root if aoi is None else self.area(aoi), years, "inventories")
 
     def chip_results(self, source: str, model: str) -> Path:
         """`chip-results/<source>/<model>`."""
@@ -252,3 +275,18 @@ class Workspace:
     def registry(self, aoi: str) -> Path:
         """`<aoi>/registry.gpkg`."""
         return self.area(aoi) / "registry.gpkg"
+
+
+def _with_short_name(home: Path, years: tuple[int, ...], model: str) -> Path:
+    """`change_<years>_<model>` in a folder; of many years first, last and how many, so that the name stays under 100 characters."""
+    told = "_".join(map(str, years))
+    full = home / f"change_{told}_{model}"
+    if len(full.name) < MAX_FOLDER_NAME:
+        return full
+    digest = hashlib.sha256(f"{told} {model}".encode()).hexdigest()[:8]
+    begin = f"change_{years[0]}_{years[-1]}_{len(years)}-years-{digest}_"
+    short = home / f"{begin}{model[: MAX_FOLDER_NAME - 1 - len(begin)]}"
+    with suppress(OSError):  # a name that no file system takes was never made
+        if full.is_dir() and not short.exists():
+            full.rename(short)
+    return short

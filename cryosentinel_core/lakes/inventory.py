@@ -16,17 +16,23 @@ import shapely
 from numpy.typing import NDArray
 
 from cryosentinel_core.errors import DataError
-from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
+from cryosentinel_core.ground.geodesic import lake_ids_of, measure_geodesic
 from cryosentinel_core.ground.projection import crs_of_earth
+from cryosentinel_core.lakes.drawn_outlines import (
+    SAME_LAKE_PX,
+    SAME_OUTLINE_IOU,
+    SHIFTED_OUTLINE_IOU,
+    cut_overlaps,
+    is_drawn_twice,
+    join_at_seams,
+    take_apart,
+)
 from cryosentinel_core.lakes.outlines import repair_polygon
 from cryosentinel_core.lakes.tables import LAKE_COLUMNS, Inventory
-from cryosentinel_core.lakes.uncertainty import inventory_sigma
 from cryosentinel_core.reporter import Reporter, counted
 
-SAME_OUTLINE_IOU: Final = 0.95
-"""Intersection over union from which two outlines of one year are one lake drawn twice."""
-
 _ELEVATION_NAMES: Final = ("elevation_m", "elevation", "altitude", "elev")
+_METRES_OF_DEGREE: Final = 111_320.0
 
 
 def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Reporter) -> gpd.GeoDataFrame:
@@ -38,52 +44,103 @@ def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Rep
         reporter: Hears what was repaired and left out.
 
     Returns:
-        GeoDataFrame with `LAKE_COLUMNS` and valid polygons in EPSG:4326, one row a lake, in the file's order. Half a pixel
-        along the perimeter stands as the random error; what an inventory does not tell is NaN or empty.
+        GeoDataFrame with `LAKE_COLUMNS` and valid polygons in EPSG:4326, one row a lake, in the file's order. The stated error,
+        else half a pixel along the perimeter, stands as the random error; what an inventory does not tell is NaN or empty.
 
     Raises:
         DataError: If no polygon is left, or the CRS is tied to no place on Earth.
     """
-    geometry = shapely.force_2d(frame.geometry.to_numpy())
     name = f"inventory of {inventory.year}"
+    frame, geometry = _usable_rows(frame, name, reporter)
+    for warning in _doubt_coordinates(frame, geometry, inventory):
+        reporter.warn(f"{name}: {warning}")
+    pixel = inventory.resolution_m / (
+        _METRES_OF_DEGREE if frame.crs.is_geographic else frame.crs.axis_info[0].unit_conversion_factor
+    )
+    geometry, row, n_apart = take_apart(geometry, SAME_LAKE_PX * pixel)
+    if n_apart:
+        reporter.warn(f"{name}: {counted(n_apart, 'row')} of several lakes each taken apart")
+    geometry, lead, n_pieces = join_at_seams(geometry, pixel)
+    if n_pieces:
+        n_joined = n_pieces - (len(row) - len(lead))
+        reporter.warn(f"{name}: {n_pieces} outlines cut along straight seams joined to {counted(n_joined, 'lake')}")
+    frame = frame.iloc[row[lead]]
+    with crs_of_earth(inventory.path):
+        lonlat = gpd.GeoSeries(geometry, crs=frame.crs).to_crs(4326).to_numpy()
+    lonlat = _repaired(lonlat)
+    kept, lonlat = _each_once(lonlat, name, reporter)
+    if not kept.any():
+        raise DataError(f"{inventory.path} holds no polygon", "a vector file with lake outlines is wanted")
+    area, perimeter = measure_geodesic(lonlat[kept])
+    return _as_lake_table(frame[kept], lonlat[kept], area, perimeter, inventory)
+
+
+def _usable_rows(
+    frame: gpd.GeoDataFrame, name: str, reporter: Reporter
+) -> tuple[gpd.GeoDataFrame, NDArray[np.object_]]:
+    """Rows that have a geometry, and their valid polygons; what is missing and what was repaired is told."""
+    geometry = shapely.force_2d(frame.geometry.to_numpy())
     filled = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
+    if not filled.all():
+        reporter.warn(f"{name}: {counted(int((~filled).sum()), 'row')} without a geometry left out")
     frame, geometry = frame[filled], geometry[filled]
     broken = ~shapely.is_valid(geometry)
     if broken.any():
-        geometry[broken] = [repair_polygon(item) for item in geometry[broken]]
         reporter.warn(f"{name}: {counted(int(broken.sum()), 'invalid outline')} repaired")
-    with crs_of_earth(inventory.path):
-        lonlat = gpd.GeoSeries(geometry, crs=frame.crs).to_crs(4326).to_numpy()
-    mixed = shapely.get_type_id(lonlat) == shapely.GeometryType.GEOMETRYCOLLECTION
-    bent = ~shapely.is_valid(lonlat) | mixed
-    lonlat[bent] = [repair_polygon(item) for item in lonlat[bent]]
-    area, perimeter = measure_geodesic(lonlat)
-    kept = area > 0
+    return frame, _repaired(geometry)
+
+
+def _repaired(geometry: NDArray[np.object_]) -> NDArray[np.object_]:
+    """(N,) polygons and multipolygons; only what is no valid one is touched, and what has no area is empty."""
+    kind = shapely.get_type_id(geometry)
+    bad = ~shapely.is_valid(geometry) | ~np.isin(
+        kind, (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+    )
+    found = geometry.copy()
+    found[bad] = [repair_polygon(item) for item in geometry[bad]]
+    return found
+
+
+def _doubt_coordinates(frame: gpd.GeoDataFrame, geometry: NDArray[np.object_], inventory: Inventory) -> list[str]:
+    """Sentences on coordinates that cannot be what the CRS says."""
+    if not geometry.size:
+        return []
+    reach = np.abs(shapely.total_bounds(geometry))
+    if not frame.crs.is_geographic and reach.max() <= 360:
+        return [f"coordinates up to {reach.max():.1f} look like degrees, but the CRS is in metres ({frame.crs.name})"]
+    if frame.crs.is_geographic and reach.max() > 360.5:
+        raise DataError(
+            f"{inventory.path}: coordinates up to {reach.max():.0f}, but its CRS is in degrees ({frame.crs.name})",
+            "the CRS is wrong: give the file the one that it was drawn in, as EPSG:32643",
+        )
+    if frame.crs.is_geographic and max(reach[1], reach[3]) > 90:
+        raise DataError(
+            f"{inventory.path}: latitudes up to {max(reach[1], reach[3]):.1f}",
+            "longitude and latitude are probably swapped: save it with longitude (x) first",
+        )
+    return []
+
+
+def _each_once(
+    lonlat: NDArray[np.object_], name: str, reporter: Reporter
+) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
+    """(N,) True for outlines that stay, and the outlines with no ground covered twice."""
+    size = shapely.area(lonlat)
+    kept = size > 0
     if not kept.all():
         reporter.warn(f"{name}: {counted(int((~kept).sum()), 'row')} without an area left out")
-    kept &= ~_is_drawn_twice(lonlat, area, kept)
-    n_twice = int((area > 0).sum() - kept.sum())
-    if n_twice:
-        reporter.warn(f"{name}: {counted(n_twice, 'outline')} drawn twice left out")
-    if not kept.any():
-        raise DataError(f"{inventory.path} holds no polygon", "a vector file with lake outlines is wanted")
-    return _as_lake_table(frame[kept], lonlat[kept], area[kept], perimeter[kept], inventory)
-
-
-def _is_drawn_twice(
-    geometry: NDArray[np.object_], area: NDArray[np.float64], kept: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """(N,) True for outlines that an earlier one covers almost exactly."""
-    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
-    pairs = (first < second) & kept[first] & kept[second]
-    first, second = first[pairs], second[pairs]
-    near = np.minimum(area[first], area[second]) >= SAME_OUTLINE_IOU * np.maximum(area[first], area[second])
-    first, second = first[near], second[near]
-    shared = shapely.area(shapely.intersection(geometry[first], geometry[second]))
-    either = shapely.area(geometry[first]) + shapely.area(geometry[second]) - shared
-    twice = np.zeros(len(geometry), dtype=bool)
-    twice[second[shared >= SAME_OUTLINE_IOU * either]] = True
-    return twice
+    for iou, told in ((SAME_OUTLINE_IOU, "drawn twice"), (SHIFTED_OUTLINE_IOU, "drawn twice, one copy shifted,")):
+        twice = is_drawn_twice(lonlat, np.where(kept, size, 0.0), iou)
+        if twice.any():
+            reporter.warn(f"{name}: {counted(int(twice.sum()), 'outline')} {told} left out")
+        kept &= ~twice
+    cut, n_cut = cut_overlaps(lonlat[kept])
+    if n_cut:
+        reporter.warn(f"{name}: {counted(n_cut, 'outline')} lay over another one; the ground of both is counted once")
+    found = lonlat.copy()
+    found[kept] = _repaired(cut) if n_cut else cut
+    kept[kept] = shapely.area(found[kept]) > 0
+    return kept, found
 
 
 def _as_lake_table(
@@ -94,12 +151,12 @@ def _as_lake_table(
     inventory: Inventory,
 ) -> gpd.GeoDataFrame:
     """Rows with the columns of a lake table."""
-    sigma = inventory_sigma(perimeter, inventory.resolution_m)
+    sigma = perimeter * inventory.displacement_m
     lower = {str(name).lower(): name for name in frame.columns}
     found = next((lower[name] for name in _ELEVATION_NAMES if name in lower), None)
     elevation = pd.to_numeric(frame[found], errors="coerce").to_numpy(dtype=float) if found is not None else np.nan
     columns = {
-        "lake_id": [lake_id_of(item) for item in geometry],
+        "lake_id": lake_ids_of(geometry),
         "aoi": "",
         "year": inventory.year,
         "area_m2": area,

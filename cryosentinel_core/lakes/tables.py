@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.lakes.uncertainty import half_pixel_m
 from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 
 _INVENTORY: Final = re.compile(
-    r"^(?P<year>\d{4})=(?P<path>.+?)(\?(?P<column>[^?=@]+)=(?P<value>[^?@]*))?@(?P<metres>\d+(\.\d+)?)\s*m?$"
+    r"^(?P<year>\d{4})=(?P<path>.+?)(\?(?P<column>[^?=@]+)=(?P<value>[^?@]*))?@(?P<metres>\d+(\.\d+)?)\s*m?"
+    r"(\s*(±|\+-|\+/-)\s*(?P<error>\d+(\.\d+)?)\s*(?P<unit>px|m))?$"
 )
 
 LAKE_COLUMNS: Final = (
@@ -60,6 +62,7 @@ CHANGE_COLUMNS: Final = (
     "change_m2",
     "change_percent",
     "change_sigma_m2",
+    "critical_change_m2",
     "minimum_detectable_change_m2",
     "significant",
     "q_value",
@@ -73,11 +76,20 @@ CHANGE_COLUMNS: Final = (
     "elevation_m",
     "lon",
     "lat",
+    "total_status",
 )
 """Columns of the change table for two years; three or more add `TREND_COLUMNS`."""
 
-TREND_COLUMNS: Final = ("trend_m2_per_year", "trend_low_m2_per_year", "trend_high_m2_per_year")
-"""Theil-Sen slope over all observed years and its interval; the same in every row of a lake."""
+TREND_COLUMNS: Final = (
+    "trend_m2_per_year",
+    "trend_low_m2_per_year",
+    "trend_high_m2_per_year",
+    "trend_robust_m2_per_year",
+    "trend_robust_low_m2_per_year",
+    "trend_robust_high_m2_per_year",
+)
+"""Slope over all observed years and its interval, weighted by each year's error; beside it Theil-Sen's; the same in every row of a
+lake."""
 
 SERIES_COLUMNS: Final = ("lake_key", "year", "area_m2", "area_sigma_m2", "observed")
 """Columns of `series.csv`."""
@@ -107,6 +119,7 @@ class Reason(StrEnum):
     NODATA = "nodata"
     SEASON = "season"
     EDGE = "edge"
+    NOT_DRAWN = "not drawn"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,12 +221,23 @@ class Inventory:
         path: Path of the vector file, as given.
         resolution_m: Pixel side of the imagery that the outlines were drawn at.
         select: Column value to keep where one file holds several years, as `("year", "2010")`, or None.
+        error_m: Displacement of the shores that the inventory states, one standard deviation; None if it says nothing.
+        layer: Layer of the file; None for its only one.
+        crs: Reference system of a file that does not say its own, as `EPSG:32643`; None to refuse such a file.
     """
 
     year: int
     path: str
     resolution_m: float
     select: tuple[str, str] | None = None
+    error_m: float | None = None
+    layer: str | None = None
+    crs: str | None = None
+
+    @property
+    def displacement_m(self) -> float:
+        """Displacement of the shores before anything is measured, metres: as stated, else half a pixel; one standard deviation."""
+        return self.error_m if self.error_m else half_pixel_m(self.resolution_m)
 
     def __post_init__(self) -> None:
         if not 1 <= self.resolution_m <= 1000:
@@ -224,7 +248,8 @@ class Inventory:
 
     @classmethod
     def parse(cls, text: str) -> Inventory:
-        """The inventory of a text such as `2010=lakes.shp@30m`, or `2010=lakes.gpkg?year=2010@30m` for a column's value.
+        """The inventory of a text such as `2010=lakes.shp@30m`, `2010=lakes.gpkg?year=2010@30m` for a column's value, or
+        `2010=lakes.shp@30m±0.3px` with its stated error.
 
         Raises:
             InputError: If the text has another form.
@@ -235,4 +260,6 @@ class Inventory:
                 f"inventory {text!r} has another form than YEAR=FILE@30m", "for example 2010=lakes.shp@30m"
             )
         select = (found["column"], found["value"]) if found["column"] else None
-        return cls(year=int(found["year"]), path=found["path"], resolution_m=float(found["metres"]), select=select)
+        metres = float(found["metres"])
+        error = float(found["error"]) * (metres if found["unit"] == "px" else 1.0) if found["error"] else None
+        return cls(year=int(found["year"]), path=found["path"], resolution_m=metres, select=select, error_m=error)

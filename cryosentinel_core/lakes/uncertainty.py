@@ -112,6 +112,11 @@ def change_sigma(
     return np.asarray(np.sqrt(random_from**2 + random_to**2 + registration + left), dtype=np.float64)
 
 
+def half_pixel_m(resolution_m: float) -> float:
+    """Displacement of a shore drawn on pixels, metres, one standard deviation: half a pixel after Hanshaw and Bookhagen (2014)."""
+    return resolution_m / 2.0 * ONE_SIGMA_SHARE
+
+
 def inventory_sigma(perimeter_m: ArrayLike, resolution_m: float) -> NDArray[np.float64]:
     """Standard deviation in m2, (N,), of areas of outlines that others drew: half a pixel along the perimeter, one sigma.
 
@@ -121,4 +126,4 @@ def inventory_sigma(perimeter_m: ArrayLike, resolution_m: float) -> NDArray[np.f
         perimeter_m: (N,) geodesic perimeters.
         resolution_m: Pixel side of the imagery that they were drawn at.
     """
-    return np.asarray(perimeter_m, dtype=np.float64) * resolution_m / 2.0 * ONE_SIGMA_SHARE
+    return np.asarray(perimeter_m, dtype=np.float64) * half_pixel_m(resolution_m)

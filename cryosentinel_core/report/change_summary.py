@@ -16,7 +16,7 @@ from cryosentinel_core.change.change_table import ChangeTables
 from cryosentinel_core.change.lake_keys import is_key
 from cryosentinel_core.io.tables.vector import read_layer
 from cryosentinel_core.io.workspace import read_json
-from cryosentinel_core.lakes.tables import Status
+from cryosentinel_core.lakes.tables import Reason, Status
 from cryosentinel_core.reporter import counted
 from cryosentinel_core.units import HECTARE_M2
 
@@ -43,6 +43,7 @@ class ChangeSummary:
         registration: Pair of years -> `dx_m` and `dy_m` (shift of the later year's images to the east and north), `sigma_m`
             (all None = unknown), `n_patches`, and `is_applied`: whether it was taken out of gained and lost ground. Empty
             without imagery.
+        errors: Member `errors` of the record: source, and for each pair of years its noise and what can be detected; empty if unknown.
         table: The change table without geometry.
     """
 
@@ -56,6 +57,7 @@ class ChangeSummary:
     is_reused: bool
     warnings: tuple[str, ...] = ()
     registration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    errors: Mapping[str, Any] = field(default_factory=dict)
     table: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -71,6 +73,7 @@ class ChangeSummary:
             "is_reused": self.is_reused,
             "warnings": list(self.warnings),
             "registration": {pair: dict(shift) for pair, shift in self.registration.items()},
+            "errors": dict(self.errors),
         }
 
     def as_text(self, max_rows: int = 20) -> str:
@@ -85,10 +88,15 @@ class ChangeSummary:
             told = ", ".join(f"{number} {status}" for status, number in self.statuses[pair].items() if number)
             lines.append(f"{pair}: {counted(len(rows), 'lake')}: {told}")
             lines += _table_lines(rows, max_rows)
+            lines += _error_lines(self.errors.get("pairs", {}).get(pair))
         if not lines:
             lines.append("no lakes")
         if self.reasons:
             lines.append("unobserved for " + ", ".join(f"{reason} ({n})" for reason, n in self.reasons.items()))
+        if self.reasons.get(Reason.NOT_DRAWN):
+            lines.append(
+                "a lake that one inventory lacks is not observed then: --complete YEAR says that it was not there"
+            )
         lines.append(f"table, map and layers in {self.folder}")
         return "\n".join(lines)
 
@@ -127,6 +135,7 @@ def read_summary(folder: Path, years: tuple[int, ...], model: str, *, is_reused:
         is_reused=is_reused,
         warnings=tuple(record["warnings"]),
         registration=record.get("registration", {}),
+        errors=record.get("errors", {}),
         table=table,
     )
 
@@ -142,6 +151,19 @@ def _table_lines(table: pd.DataFrame, max_rows: int) -> list[str]:
     lines += [_row_line(row) for row in shown.to_dict("records")]
     if len(table) > max_rows:
         lines.append(f"  ... and {counted(len(table) - max_rows, 'more row')}")
+    return lines
+
+
+def _error_lines(errors: Mapping[str, Any] | None) -> list[str]:
+    """How sure the changes of a pair of years are, and what could have been found by size of lake."""
+    if not errors:
+        return []
+    lines = [str(errors["told"]).partition(": ")[2]]
+    found = errors["detectable_percent"]
+    if found:
+        lines.append(
+            "found in 4 of 5 lakes: " + ", ".join(f"{percent:.1f} % at {size}" for size, percent in found.items())
+        )
     return lines
 
 

@@ -12,13 +12,14 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from outline_tables import Box, box, table
+from scipy import stats
 from shapely.geometry.base import BaseGeometry
 
+from cryosentinel_core.change.change_errors import ChangeErrors, ErrorSource
 from cryosentinel_core.change.change_table import ChangeTables, ComparisonBasis, compare_years
 from cryosentinel_core.change.comparability import pairs_of_years
 from cryosentinel_core.change.lake_keys import assign_keys, empty_registry
 from cryosentinel_core.change.matching import Match, match_years
-from cryosentinel_core.change.significance import normal_quantile
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, SERIES_COLUMNS, TREND_COLUMNS, GroundSeen, Reason
 from cryosentinel_core.settings.change import ChangeSettings
@@ -40,7 +41,11 @@ def compare(
     def observe(ground: BaseGeometry, grow_px: int) -> dict[int, GroundSeen]:
         return {year: see(year, ground, grow_px) for year in tables}
 
-    basis = ComparisonBasis(settings=ChangeSettings(**changes), observe_ground=observe)  # type: ignore[arg-type]
+    basis = ComparisonBasis(
+        settings=ChangeSettings(**changes),  # type: ignore[arg-type]
+        observe_ground=observe,
+        errors=ChangeErrors(source=ErrorSource.SIMULATED),
+    )
     return compare_years(tables, matches, keys, basis)
 
 
@@ -91,7 +96,9 @@ def test_numbers_of_a_grown_lake() -> None:
     assert row["change_m2"] == pytest.approx(area_to - area_from)
     assert row["change_percent"] == pytest.approx(25.0, rel=1e-4)
     assert row["rate_m2_per_year"] == pytest.approx((area_to - area_from) / 6)
-    assert row["minimum_detectable_change_m2"] == pytest.approx(normal_quantile(0.95) * float(row["change_sigma_m2"]))  # type: ignore[arg-type]
+    sigma = float(row["change_sigma_m2"])  # type: ignore[arg-type]
+    assert row["critical_change_m2"] == pytest.approx(1.959964 * sigma)
+    assert row["minimum_detectable_change_m2"] == pytest.approx((1.959964 + 0.841621) * sigma)
     assert row["day_of_year_difference"] == 17
     assert (row["lake_ids_from"], row["lake_ids_to"]) == ("GL077001E43001N", "GL077001E43001N")
     assert after.geometry.iloc[0].contains(shapely.Point(row["lon"], row["lat"]))
@@ -188,16 +195,36 @@ def test_ground_is_the_union_of_all_years_grown_by_a_pixel() -> None:
     assert asked == [(year, 8.0, 1) for year in (2017, 2020, 2023)]
 
 
-def test_q_values_hold_for_the_whole_table() -> None:
+def test_q_values_hold_for_lakes_of_one_kind() -> None:
+    """One to one is one family of tests, merges and splits another; what is new or gone is judged by what was seen."""
     boxes = [(4 * n, 0, 4 * n + 2, 2) for n in range(20)]
     after = [(west, south, east, north + (0.12 if n == 0 else 0)) for n, (west, south, east, north) in enumerate(boxes)]
-    found = compare({2017: table(2017, boxes), 2023: table(2023, after)}).change
+    pieces = [(-12, 0, -11, 2), (-10.5, 0, -9, 2)]
+    others = [(4 * n, 8, 4 * n + 2, 10) for n in range(60)]
+    found = two([*boxes, (-12, 0, -9, 2)], [*after, *pieces, *others]).change
     first = found[found["lake_key"] == "GL077001E43001N"].iloc[0]
-    assert found["q_value"].notna().all()
     z = abs(first["change_m2"]) / first["change_sigma_m2"]
-    from scipy import stats
-
     assert first["q_value"] == pytest.approx(min(1.0, 20 * 2 * stats.norm.sf(z)))
+    parted = found[found["status"] == "split"].iloc[0]
+    z = abs(parted["change_m2"]) / parted["change_sigma_m2"]
+    assert parted["q_value"] == pytest.approx(2 * stats.norm.sf(z))
+    new = found[found["status"] == "new"]
+    assert len(new) == 60
+    assert new["q_value"].isna().all()
+    assert new["significant"].all()
+
+
+@pytest.mark.parametrize(("north", "total"), [(2, "stable"), (2.6, "grown"), (1.4, "shrunk")])
+def test_merged_lakes_say_what_their_total_did(north: float, total: str) -> None:
+    row = row_of(two([(0, 0, 2.5, 2), (2.5, 0, 5, 2)], [(0, 0, 5, north)]))
+    assert (row["status"], row["total_status"]) == ("merged", total)
+    assert row_of(two([LAKE], [(0, 0, 2, 2.6)]))["total_status"] == ""
+
+
+def test_slivers_below_a_pixel_are_no_ground_that_changed() -> None:
+    found = two([LAKE], [(0, 0, 2, 2.005)])  # 0.6 m along 163 m
+    assert found.change["change_m2"].iloc[0] > 0
+    assert found.gained.empty
 
 
 def test_three_years_make_pairs_series_and_trend() -> None:

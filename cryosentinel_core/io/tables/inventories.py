@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import geopandas as gpd
 import pandas as pd
@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import DataError, InputError
 from cryosentinel_core.ground.projection import crs_of_earth
+from cryosentinel_core.io.tables.outline_files import read_outline_file
 from cryosentinel_core.io.tables.vector import layers_of, read_layer
 from cryosentinel_core.lakes.inventory import clean_inventory
 from cryosentinel_core.lakes.tables import Inventory
@@ -22,7 +23,7 @@ _NAME_COLUMNS: Final = ("name", "lake", "lake_name", "lake_key")
 
 
 def read_inventory(inventory: Inventory, reporter: Reporter) -> gpd.GeoDataFrame:
-    """The outlines of an inventory as a lake table; of a file with several layers the first.
+    """The outlines of an inventory as a lake table.
 
     Args:
         inventory: File, year and resolution.
@@ -33,20 +34,12 @@ def read_inventory(inventory: Inventory, reporter: Reporter) -> gpd.GeoDataFrame
 
     Raises:
         DataError: If the file cannot be read, has no CRS or holds no polygon.
-        InputError: If the column to select by is not there.
+        InputError: If the column to select by is not there, or the file has several layers and none was named.
     """
-    path = Path(inventory.path)
-    layers = layers_of(path)
-    if len(layers) > 1:
-        reporter.note(
-            f"inventory of {inventory.year}: layer {layers[0]!r} of {path.name} is read, not {', '.join(layers[1:])}"
-        )
-    frame = _select(read_layer(path, layers[0] if layers else None), inventory)
-    if frame.crs is None:
-        raise DataError(
-            f"{inventory.path} does not say its CRS", "add the .prj file, or save it as GeoPackage with its CRS"
-        )
-    return clean_inventory(frame, inventory, reporter)
+    frame, notes = read_outline_file(inventory.path, inventory.layer, inventory.crs)
+    for note in notes:
+        reporter.note(f"inventory of {inventory.year}: {note}")
+    return clean_inventory(_select(frame, inventory), inventory, reporter)
 
 
 def read_watched(path: Path) -> list[tuple[str, BaseGeometry]]:
@@ -95,7 +88,21 @@ def _select(frame: gpd.GeoDataFrame, inventory: Inventory) -> gpd.GeoDataFrame:
             f"{inventory.path} has no column {column!r}",
             f"it has {', '.join(map(str, frame.columns.drop(frame.geometry.name)))}",
         )
-    found = frame[frame[column].astype(str) == value]
+    found = frame[_is_value(frame[column], value)]
     if found.empty:
         raise InputError(f"{inventory.path}: no row has {column} = {value}", "check the column's values")
     return found
+
+
+def _is_value(column: pd.Series[Any], value: str) -> pd.Series[bool]:
+    """(N,) True where a column of any type holds a value as somebody would type it: 2010 also for 2010.0, a day for a time."""
+    texts = column.astype(str)
+    found = (texts == value) | (texts.str.strip() == value.strip())
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return found | texts.str.startswith(value)
+    if pd.api.types.is_bool_dtype(column):
+        return found | (texts.str.lower() == value.strip().lower())
+    try:
+        return found | (pd.to_numeric(column, errors="coerce") == float(value))
+    except ValueError:
+        return found

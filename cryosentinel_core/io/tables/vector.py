@@ -171,7 +171,7 @@ def read_lakes(folder: Path) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     return read_layer(path, LAKES_LAYER), read_layer(path, CANDIDATES_LAYER)
 
 
-def read_layer(path: Path, layer: str | None = None) -> gpd.GeoDataFrame:
+def read_layer(path: Path | str, layer: str | None = None) -> gpd.GeoDataFrame:
     """All rows of one layer of a vector file, texts that are null as empty texts.
 
     Args:
@@ -182,7 +182,7 @@ def read_layer(path: Path, layer: str | None = None) -> gpd.GeoDataFrame:
         DataError: If the file or layer is missing or damaged.
     """
     try:
-        if path.suffix.lower() in _PARQUET:
+        if Path(path).suffix.lower() in _PARQUET:
             frame = gpd.read_parquet(path)
         else:
             first = layer if layer is not None else next(iter(layers_of(path)), None)
@@ -197,13 +197,13 @@ def read_layer(path: Path, layer: str | None = None) -> gpd.GeoDataFrame:
     return frame
 
 
-def layers_of(path: Path) -> list[str]:
+def layers_of(path: Path | str) -> list[str]:
     """Names of a vector file's layers that hold geometries, in their order; none for GeoParquet.
 
     Raises:
         DataError: If the file is missing or damaged.
     """
-    if path.suffix.lower() in _PARQUET:
+    if Path(path).suffix.lower() in _PARQUET:
         return []
     try:
         return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]

@@ -84,6 +84,7 @@ def test_faults_are_mended_and_said(tmp_path: Path) -> None:
     assert len(found) == 3
     assert found.geometry.is_valid.all()
     assert ear.heard == [
+        "inventory of 2010: 1 row without a geometry left out",
         "inventory of 2010: 1 invalid outline repaired",
         "inventory of 2010: 2 outlines drawn twice left out",
     ]

@@ -1,0 +1,146 @@
+"""Outlines that others drew, put right as geometry: lakes cut at tile seams, rows of many lakes, lakes drawn over one another.
+
+Neighbour: `inventory` makes a lake table of them and tells what was done.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+SAME_OUTLINE_IOU: Final = 0.95
+"""Intersection over union from which two outlines of one year are one lake drawn twice."""
+
+SHIFTED_OUTLINE_IOU: Final = 0.5
+"""Intersection over union from which they are one lake drawn twice, the second time elsewhere."""
+
+SAME_LAKE_PX: Final = 10.0
+"""Distance in pixels up to which parts of one row are one lake."""
+
+_OVERLAP_SHARE: Final = 0.05
+_CROOKED: Final = 1e-3
+"""Width over length from which a shared shore is no seam."""
+
+
+def take_apart(geometry: NDArray[np.object_], gap: float) -> tuple[NDArray[np.object_], NDArray[np.int64], int]:
+    """Rows whose parts lie far apart as several rows: a dissolved inventory is not one lake.
+
+    Args:
+        geometry: (N,) valid polygons and multipolygons.
+        gap: Distance up to which parts belong together, in the geometries' unit.
+
+    Returns:
+        (M,) geometries, the row that each came from, and how many rows were taken apart.
+    """
+    n_parts = shapely.get_num_geometries(geometry)
+    many = np.flatnonzero((shapely.get_type_id(geometry) == shapely.GeometryType.MULTIPOLYGON) & (n_parts > 1))
+    if not many.size:
+        return geometry, np.arange(len(geometry)), 0
+    parts, row = shapely.get_parts(geometry[many], return_index=True)
+    first, second = shapely.STRtree(parts).query(parts, predicate="dwithin", distance=gap)
+    together = (first < second) & (row[first] == row[second])
+    group = _components(first[together], second[together], parts.size)
+    pieces, source = [], []
+    for members in _members(group):
+        inside = parts[members]
+        pieces.append(inside[0] if len(inside) == 1 else shapely.MultiPolygon(list(inside)))
+        source.append(int(many[row[members[0]]]))
+    apart = np.flatnonzero(np.bincount(source, minlength=len(geometry)) > 1)
+    moved = np.isin(source, apart)
+    found = np.concatenate([np.delete(geometry, apart), np.array(pieces, dtype=object)[moved]])
+    came_from = np.concatenate([np.delete(np.arange(len(geometry)), apart), np.array(source, dtype=np.int64)[moved]])
+    order = np.argsort(came_from, kind="stable")
+    return found[order], came_from[order], apart.size
+
+
+def join_at_seams(geometry: NDArray[np.object_], least: float) -> tuple[NDArray[np.object_], NDArray[np.int64], int]:
+    """Outlines that share a straight shore, joined: lakes that were cut along the edge of somebody's tile.
+
+    Args:
+        geometry: (N,) valid polygons and multipolygons.
+        least: Length from which a shared shore counts, in the geometries' unit.
+
+    Returns:
+        (M,) geometries, the row that each stands for (its first piece's), and how many outlines were pieces.
+    """
+    first, second = shapely.STRtree(geometry).query(geometry, predicate="touches")
+    ordered = first < second
+    first, second = first[ordered], second[ordered]
+    shared = shapely.intersection(geometry[first], geometry[second])
+    length, hull = shapely.length(shared), shapely.minimum_rotated_rectangle(shared) if shared.size else shared
+    with np.errstate(divide="ignore", invalid="ignore"):
+        straight = (length >= least) & (shapely.area(hull) <= _CROOKED * length**2)
+    if not straight.any():
+        return geometry, np.arange(len(geometry)), 0
+    groups = _members(_components(first[straight], second[straight], len(geometry)))
+    joined, n_pieces = geometry.copy(), 0
+    for members in groups:
+        if members.size > 1:
+            joined[members[0]] = shapely.union_all(geometry[members])
+            n_pieces += members.size
+    lead = np.sort(np.array([members[0] for members in groups], dtype=np.int64))
+    return joined[lead], lead, n_pieces
+
+
+def is_drawn_twice(geometry: NDArray[np.object_], area: NDArray[np.float64], iou: float) -> NDArray[np.bool_]:
+    """(N,) True for outlines that an earlier one covers but for a share.
+
+    Args:
+        geometry: (N,) valid polygons and multipolygons.
+        area: (N,) areas, any unit; rows with 0 take no part.
+        iou: Intersection over union from which two are one.
+    """
+    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
+    near = (first < second) & (area[first] > 0) & (area[second] > 0)
+    near &= np.minimum(area[first], area[second]) >= iou * np.maximum(area[first], area[second])
+    first, second = first[near], second[near]
+    shared = shapely.area(shapely.intersection(geometry[first], geometry[second]))
+    either = shapely.area(geometry[first]) + shapely.area(geometry[second]) - shared
+    twice = np.zeros(len(geometry), dtype=bool)
+    for a, b in zip(first[shared >= iou * either].tolist(), second[shared >= iou * either].tolist(), strict=True):
+        twice[b] |= not twice[a]
+    return twice
+
+
+def cut_overlaps(geometry: NDArray[np.object_]) -> tuple[NDArray[np.object_], int]:
+    """Outlines without the ground that a larger one of them covers too, and how many lost some.
+
+    What is left of one that lies under others by over half is no lake of its own: it is empty, and the larger one takes its ground.
+
+    Args:
+        geometry: (N,) valid polygons and multipolygons.
+    """
+    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
+    size = shapely.area(geometry)
+    larger = (size[first] > size[second]) | ((size[first] == size[second]) & (first < second))
+    first, second = first[larger], second[larger]
+    over = shapely.area(shapely.intersection(geometry[first], geometry[second])) > _OVERLAP_SHARE * size[second]
+    first, second = first[over], second[over]
+    found, touched = geometry.copy(), set()
+    for index in np.argsort(-size[first], kind="stable"):
+        a, b = first[index], second[index]
+        if shapely.is_empty(found[a]) or shapely.is_empty(found[b]):
+            continue
+        left = shapely.difference(found[b], found[a])
+        touched.add(int(b))
+        if shapely.area(left) < 0.5 * size[b]:
+            found[a], left = shapely.union(found[a], found[b]), shapely.Polygon()
+        found[b] = left
+    return found, len(touched)
+
+
+def _components(first: NDArray[np.int64], second: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """(size,) number of the connected group of each."""
+    graph = coo_array((np.ones(first.size, dtype=np.int8), (first, second)), shape=(size, size))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _members(group: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The rows of each group, ascending."""
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if group.size else []
