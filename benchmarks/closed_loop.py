@@ -61,7 +61,9 @@ def run_seed(seed: int, folder: Path, size_km: float, model: str, difficulty: An
     truth = gpd.read_file(catalogue / "truth" / "lakes.gpkg", layer="lakes")
     events = pd.read_csv(catalogue / "truth" / "events.csv", keep_default_na=False, na_values=[""])
     watch = write_watched(folder / "watched.gpkg", truth, events)
-    result = change(home, area.name, YEARS, summary.model, ChangeSettings(watch=watch), reporter=Silent())
+    result = change(
+        home, area.name, YEARS, summary.model, ChangeSettings(watch=watch, errors="simulated"), reporter=Silent()
+    )
     done = time.perf_counter()
     inside = truth[truth.intersects(area.geometry)]
     rows = gpd.read_file(result.folder / "change.gpkg", layer="change")

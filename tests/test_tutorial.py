@@ -49,6 +49,7 @@ def test_the_table_of_the_demo() -> None:
         reasons={str(name): int(reasons[name]) for name in sorted(reasons.index)},
         lake_area_m2={},
         is_reused=False,
+        errors=json.loads((Path(__file__).parent / "recorded" / "demo_errors.json").read_text(encoding="utf-8")),
         table=numbers(TABLE),
     )
     said, shown = summary.as_text().splitlines(), block("2017-2023: 33 lakes")

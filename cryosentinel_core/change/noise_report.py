@@ -77,12 +77,19 @@ def describe_noise(pair: str, noise: ShoreNoise | None, source: str, pixel_m: fl
         f", measured on {counted(noise.n_lakes, 'lake')} ({noise.measured_m:.1f} m, weight {noise.weight:.0%}; "
         f"prior {noise.prior_m:.1f} m)"
     )
+    doubts = []
+    if noise.is_too_wide:
+        doubts.append(
+            f"{pair}: many lakes really changed, and their changes count as noise: the measured errors are too wide "
+            f"(the quieter lakes scatter by {noise.quiet_m:.1f} m); --errors simulated or FILE takes others"
+        )
     if not noise.has_common_displacement:
-        return told, []
+        return told, doubts
     way = "outwards" if (noise.centre_m or 0.0) > 0 else "inwards"
     return told, [
+        *doubts,
         f"{pair}: half of all shores moved {way} by over {abs(noise.centre_m or 0.0):.1f} m: lakes really changed alike, or one year "
-        "was drawn wider; it is left in areas and statuses, and makes the measured errors wider"
+        "was drawn wider; it is left in areas and statuses, and makes the measured errors wider",
     ]
 
 

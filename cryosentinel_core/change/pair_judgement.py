@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import geopandas as gpd
 import numpy as np
@@ -15,6 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from cryosentinel_core.change.change_errors import ChangeErrors
+from cryosentinel_core.change.comparison_basis import ComparisonBasis
 from cryosentinel_core.change.lake_history import LakesInYear
 from cryosentinel_core.change.matching import Match, relation_of
 from cryosentinel_core.change.shore_noise import ShoreNoise
@@ -26,9 +27,6 @@ from cryosentinel_core.change.significance import (
 )
 from cryosentinel_core.lakes.tables import GroundSeen, Reason, Status
 from cryosentinel_core.units import PIXEL_M
-
-if TYPE_CHECKING:
-    from cryosentinel_core.change.change_table import ComparisonBasis
 
 PIXEL_AREA_M2: Final = float(PIXEL_M**2)
 """Area of a lattice pixel."""

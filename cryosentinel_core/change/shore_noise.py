@@ -38,6 +38,8 @@ _LAKES_IN_CLASS: Final = 25
 _MAX_CLASSES: Final = 8
 _NORMAL_MEDIAN: Final = float(norm.ppf(0.75))
 """Median of the absolute value of a standard normal."""
+_NORMAL_QUARTER: Final = float(norm.ppf(0.625))
+"""Lower quartile of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class ShoreNoise:
         prior_m: The prior, as `shore_m`.
         centre_m: Median displacement, outwards; None without lakes. It is in no area, sigma or status.
         centre_sigma_m: Its standard deviation; None without lakes.
+        quiet_m: The measurement by the lower quarter of displacements in place of their half; None without lakes. Much less
+            than `measured_m` where many lakes really changed.
     """
 
     shore_m: float
@@ -65,11 +69,17 @@ class ShoreNoise:
     prior_m: float
     centre_m: float | None = None
     centre_sigma_m: float | None = None
+    quiet_m: float | None = None
 
     @property
     def has_common_displacement(self) -> bool:
         """True if the median displacement is over three of its standard deviations."""
         return self.centre_m is not None and abs(self.centre_m) > 3.0 * (self.centre_sigma_m or np.inf)
+
+    @property
+    def is_too_wide(self) -> bool:
+        """True if displacements scatter as they would where many lakes really changed: the quiet half is over 1.6 times quieter."""
+        return self.measured_m is not None and self.measured_m > 1.6 * (self.quiet_m or 0.0)
 
     def area_variance(self, perimeter_m: ArrayLike) -> NDArray[np.float64]:
         """(N,) m4: variance that one year's outlines of these perimeters bring to a change; both years' add up."""
@@ -119,6 +129,7 @@ def measure_noise(change_m2: ArrayLike, perimeter_m: ArrayLike, prior_m: float) 
         centre_sigma_m=float(np.sqrt(np.pi / 2.0 / n_effective))
         * weighted_median(np.abs(moved - centre), shore)
         / _NORMAL_MEDIAN,
+        quiet_m=measured * _quietness(moved, shore),
     )
 
 
@@ -136,11 +147,22 @@ def _parts_of_noise(moved: NDArray[np.float64], shore: NDArray[np.float64]) -> t
     return float(np.sqrt(parts[0])), float(np.sqrt(parts[1]))
 
 
+def _quietness(moved: NDArray[np.float64], shore: NDArray[np.float64]) -> float:
+    """Scale by the lower quarter of displacements over that by their half: 1 for normal ones, less where many lakes changed."""
+    half = weighted_median(np.abs(moved), shore) / _NORMAL_MEDIAN
+    return weighted_quantile(np.abs(moved), shore, 0.25) / _NORMAL_QUARTER / half if half > 0 else 1.0
+
+
 def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
     """The value that half of the weight lies below, halfway between two neighbours where the half falls between them."""
+    return weighted_quantile(values, weights, 0.5)
+
+
+def weighted_quantile(values: NDArray[np.float64], weights: NDArray[np.float64], level: float) -> float:
+    """The value that a share of the weight lies below, halfway between two neighbours where it falls between them."""
     order = np.argsort(values, kind="stable")
     share = np.cumsum(weights[order])
-    half = 0.5 * share[-1]
+    half = level * share[-1]
     first = int(np.searchsorted(share, half * (1.0 - 1e-12)))
     last = int(np.searchsorted(share, half * (1.0 + 1e-12), side="right"))
     return float(0.5 * (values[order[first]] + values[order[min(last, values.size - 1)]]))

@@ -152,8 +152,8 @@ def _weighted_slopes(
     x: NDArray[np.float64], y: NDArray[np.float64], sigmas: NDArray[np.float64], there: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(N,) slopes and their standard deviations; meaningless with fewer than three years."""
-    known = (np.isfinite(sigmas) & (sigmas > 0)) | ~there
-    spread = np.where(known.all(axis=1)[:, None], sigmas, 1.0)
+    known = np.all((np.isfinite(sigmas) & (sigmas > 0)) | ~there, axis=1)
+    spread = np.where(np.reshape(known, (-1, 1)), sigmas, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         weight = np.where(there, 1.0 / spread**2, 0.0)
         total = weight.sum(axis=1)
@@ -164,5 +164,5 @@ def _weighted_slopes(
         slope = (weight * off_x * (filled - mean_y[:, None])).sum(axis=1) / sxx
         residual = np.where(there, filled - mean_y[:, None] - slope[:, None] * off_x, 0.0)
         chi2 = (weight * residual**2).sum(axis=1) / np.maximum(there.sum(axis=1) - 2, 1)
-    inflation = np.where(known.all(axis=1), np.maximum(chi2, 1.0), chi2)
+    inflation = np.where(known, np.maximum(chi2, 1.0), chi2)
     return slope, np.sqrt(inflation / sxx)

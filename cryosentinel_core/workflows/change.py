@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryosentinel_core.change.change_errors import ChangeErrors, ErrorSource
-from cryosentinel_core.change.change_table import ComparisonBasis
 from cryosentinel_core.change.comparability import describe_differences, describe_places, pairs_of_years
+from cryosentinel_core.change.comparison_basis import ComparisonBasis
 from cryosentinel_core.change.image_shifts import (
     REGISTRATION_BAND,
     describe_shifts,

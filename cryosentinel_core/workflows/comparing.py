@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import shapely
 
-from cryosentinel_core.change.change_table import ChangeTables, ComparisonBasis, compare_years
+from cryosentinel_core.change.change_table import ChangeTables, compare_years
+from cryosentinel_core.change.comparison_basis import ComparisonBasis
 from cryosentinel_core.change.lake_keys import Key, assign_keys, is_same_registry, name_keys
 from cryosentinel_core.change.matching import Match, add_watched, match_years, matches_in_table
 from cryosentinel_core.change.noise_report import describe_noise, describe_shift, errors_of_result

@@ -16,8 +16,9 @@ from scipy import stats
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.change.change_errors import ChangeErrors, ErrorSource
-from cryosentinel_core.change.change_table import ChangeTables, ComparisonBasis, compare_years
+from cryosentinel_core.change.change_table import ChangeTables, compare_years
 from cryosentinel_core.change.comparability import pairs_of_years
+from cryosentinel_core.change.comparison_basis import ComparisonBasis
 from cryosentinel_core.change.lake_keys import assign_keys, empty_registry
 from cryosentinel_core.change.matching import Match, match_years
 from cryosentinel_core.errors import InputError

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from outline_tables import box, table
 
-from cryosentinel_core.change.change_table import ComparisonBasis, compare_years
+from cryosentinel_core.change.change_table import compare_years
 from cryosentinel_core.change.comparability import describe_differences, pairs_of_years
+from cryosentinel_core.change.comparison_basis import ComparisonBasis
 from cryosentinel_core.change.image_shifts import ImageReaders, describe_shifts, measure_registration, shifts_to_apply
 from cryosentinel_core.change.lake_keys import assign_keys, empty_registry, is_key
 from cryosentinel_core.change.matching import match_years

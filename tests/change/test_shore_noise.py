@@ -36,6 +36,15 @@ def test_real_changes_of_a_few_do_not_widen_it_and_the_centre_stays_in() -> None
     assert outward.shore_m > 3.0
 
 
+def test_change_everywhere_is_told_as_making_it_too_wide() -> None:
+    change, shore = lakes(200, 2.0, 0.0)
+    assert not measure_noise(change, shore, 4.9).is_too_wide
+    change[::5] += 60.0 * shore[::5]
+    change[1::5] -= 40.0 * shore[1::5]
+    change[2::5] += 50.0 * shore[2::5]
+    assert measure_noise(change, shore, 4.9).is_too_wide
+
+
 def test_few_lakes_say_little() -> None:
     change, shore = np.full(10, 500.0), np.full(10, 1000.0)
     noise = measure_noise(change, shore, 4.0)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from outline_tables import Box, table
 from PIL import Image
 
-from cryosentinel_core.change.change_table import ChangeTables, ComparisonBasis, compare_years
+from cryosentinel_core.change.change_table import ChangeTables, compare_years
+from cryosentinel_core.change.comparison_basis import ComparisonBasis
 from cryosentinel_core.change.lake_keys import assign_keys, empty_registry
 from cryosentinel_core.change.matching import match_years
 from cryosentinel_core.ground.lattice import Grid

@@ -34,7 +34,11 @@ def done(small_catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     area = load_area(str(small_catalogue / "aoi.geojson"))
     fetching = FetchSettings(catalog=str(small_catalogue))
     summary = predict(home, area, YEARS, PredictSettings(model="water-index"), fetching, reporter=Silent())
-    return home, area, change(home, area.name, YEARS, summary.model, ChangeSettings(), reporter=Silent())
+    return (
+        home,
+        area,
+        change(home, area.name, YEARS, summary.model, ChangeSettings(errors="simulated"), reporter=Silent()),
+    )
 
 
 @pytest.fixture(scope="module")
