@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.change.lake_history import LakesInYear
 from cryosentinel_core.change.shore_noise import ShoreNoise, measure_noise, noise_of_prior
-from cryosentinel_core.lakes.uncertainty import area_sigmas, change_sigma, half_pixel_m
-from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
+from cryosentinel_core.lakes.uncertainty import area_sigmas, change_sigma, displacement_of, half_pixel_m
+from cryosentinel_core.segment.error_model import NETWORK_ERRORS, WATER_INDEX_ERRORS, UncertaintyModel
 from cryosentinel_core.units import PIXEL_M
 
 _TYPICAL_DATES: Final = WATER_INDEX_ERRORS.reference_observations
+
+
+def prior_of_model(model: UncertaintyModel) -> float:
+    """Displacement of an own year's shores before anything is measured: as calibrated on polygons, else half a pixel."""
+    is_calibrated = model not in (WATER_INDEX_ERRORS, NETWORK_ERRORS)
+    return displacement_of(model) if is_calibrated else half_pixel_m(PIXEL_M)
 
 
 class ErrorSource(StrEnum):

@@ -112,6 +112,14 @@ def change_sigma(
     return np.asarray(np.sqrt(random_from**2 + random_to**2 + registration + left), dtype=np.float64)
 
 
+def displacement_of(model: UncertaintyModel, perimeter_m: float = 1000.0) -> float:
+    """Displacement of a shore from year to year by an error model, metres, one standard deviation: of a sharp shore of some length."""
+    own = model.displacement_m + model.transition_share * PIXEL_M
+    along = (own**2 + 0.5 * model.registration_m**2) * model.correlation_length_m / perimeter_m
+    common = 0.5 * (model.systematic_change_share * model.systematic_displacement_m) ** 2
+    return float(np.sqrt(along + model.lake_displacement_m**2 + common))
+
+
 def half_pixel_m(resolution_m: float) -> float:
     """Displacement of a shore drawn on pixels, metres, one standard deviation: half a pixel after Hanshaw and Bookhagen (2014)."""
     return resolution_m / 2.0 * ONE_SIGMA_SHARE

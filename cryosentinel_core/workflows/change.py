@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryosentinel_core.change.change_errors import ChangeErrors, ErrorSource
+from cryosentinel_core.change.change_errors import ChangeErrors, ErrorSource, prior_of_model
 from cryosentinel_core.change.comparability import describe_differences, describe_places, pairs_of_years
 from cryosentinel_core.change.comparison_basis import ComparisonBasis
 from cryosentinel_core.change.image_shifts import (
@@ -94,7 +94,7 @@ def change(
         {year: results.min_area_m2 for year, results in opened.items()},
         {year: results.radar_used for year, results in opened.items()},
     )
-    errors = _errors_of(settings, model, inventories, floor=None if inventories else WATER_INDEX_ERRORS)
+    errors = _errors_of(settings, model, inventories, years, floor=None if inventories else WATER_INDEX_ERRORS)
     plain = {
         **plain_settings(all_years, settings, errors.as_plain()),
         "aoi": area_name,
@@ -225,6 +225,7 @@ def _errors_of(
     settings: ChangeSettings,
     model: UncertaintyModel,
     inventories: Sequence[Inventory],
+    own_years: Sequence[int] = (),
     *,
     floor: UncertaintyModel | None,
 ) -> ChangeErrors:
@@ -239,7 +240,8 @@ def _errors_of(
     return ChangeErrors(
         source=ErrorSource(settings.errors) if is_word else ErrorSource.FILE,
         model=model,
-        prior_m={inventory.year: inventory.displacement_m for inventory in inventories},
+        prior_m=dict.fromkeys(own_years, prior_of_model(model))
+        | {inventory.year: inventory.displacement_m for inventory in inventories},
         floor=floor,
         stated=None if is_word else read_stated_noise(Path(settings.errors)),
     )
