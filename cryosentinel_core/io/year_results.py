@@ -138,7 +138,12 @@ class YearOfLakes:
         zones = {}
         for path in sorted(self.folder.glob("water_*.tif")):
             epsg = int(path.stem.removeprefix("water_"))
-            zones[epsg] = ZoneClasses(water=_water_reader(path), condition=self._condition_reader())
+            zones[epsg] = ZoneClasses(
+                water=_water_reader(path),
+                condition=self._layer_reader("class", band=0),
+                heights=self._layer_reader("dem", band=0),
+                counts=self._layer_reader("clear"),
+            )
         if not zones:
             raise DataError(f"no water_<epsg>.tif in {self.folder}", f"run predict for {self.year} again")
         return zones
@@ -182,12 +187,17 @@ class YearOfLakes:
 
         return TrueColour(zones=tuple(int(epsg) for epsg in self.run.get("zones", ())), read=read)
 
-    def _condition_reader(self) -> Callable[[Grid], NDArray[np.uint8]] | None:
-        """Reader of the stack's classes, to tell cloud from nodata; None if the stack is gone."""
+    def _layer_reader(self, layer: Layer, band: int | None = None) -> Callable[[Grid], NDArray[Any]] | None:
+        """Reader of a layer of the stack, of one band of it where one is named; None if the stack is gone."""
         stack = self.stack
         if stack is None:
             return None
-        return lambda grid: read_stack_layer(stack, "class", grid, tile_cells=self.tile_cells)[0].astype(np.uint8)
+
+        def read(grid: Grid) -> NDArray[Any]:
+            bands = read_stack_layer(stack, layer, grid, tile_cells=self.tile_cells)
+            return np.asarray(bands if band is None else bands[band])
+
+        return read
 
 
 def shared_error_model(years: Mapping[int, YearOfLakes]) -> UncertaintyModel:

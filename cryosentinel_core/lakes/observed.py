@@ -14,10 +14,17 @@ from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import project_geometry
+from cryosentinel_core.lakes.glacier_ice import CONTEXT_PX, LakeWindow, find_hiding_ice
 from cryosentinel_core.lakes.tables import GroundSeen
 from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_LAND, WATER_SHADOW, WATER_SNOW_ICE, WATER_UNOBSERVED
 from cryosentinel_core.stack.stack import Condition
 from cryosentinel_core.units import PIXEL_M
+
+ReadLayers = Callable[[Grid], NDArray[np.uint8]]
+"""Grid -> (5, H, W) uint8, dates by `stack.stack.COUNT_NAMES`."""
+
+ReadHeights = Callable[[Grid], NDArray[np.float32]]
+"""Grid -> (H, W) float32 metres, NaN = nodata."""
 
 ReadClasses = Callable[[Grid], NDArray[np.uint8]]
 """Grid -> (H, W) uint8; any grid of the zone, 255 outside what is there."""
@@ -30,10 +37,14 @@ class ZoneClasses:
     Attributes:
         water: 0 land, 1 lake, 2 snow or ice, 3 terrain shadow, 255 unobserved.
         condition: Values of `stack.stack.Condition`, to tell cloud from nodata; None counts all that is unobserved as nodata.
+        heights: Of the ground; None where the stack is gone: then all ice on a lake hides it.
+        counts: Dates by what they saw; None likewise.
     """
 
     water: ReadClasses
     condition: ReadClasses | None = None
+    heights: ReadHeights | None = None
+    counts: ReadLayers | None = None
 
 
 def observe_ground(
@@ -41,9 +52,7 @@ def observe_ground(
 ) -> dict[int, GroundSeen]:
     """Pixels of a piece of ground as each year saw them, in the zone in which the years together saw most of it (tie: lower zone).
 
-    Around the ground, in the pixels that it was grown by, snow or ice in every year that saw the pixel, and in two at least, is
-    a glacier's edge or a snow bank and counts as seen; where one year saw it bare, ice of another may hide water and does not
-    count. On the ground itself ice always hides.
+    Snow and ice that may lie on water hide it; all other is ground (`glacier_ice`).
 
     Args:
         years: Year -> EPSG -> class rasters.
@@ -53,21 +62,38 @@ def observe_ground(
     best = dict.fromkeys(years, GroundSeen())
     for epsg in sorted(set.intersection(*(set(zones) for zones in years.values()))):
         grid, mask = rasterise_ground(ground, epsg, grow_px)
-        water = {year: zones[epsg].water(grid) for year, zones in years.items()}
-        if grow_px:
-            around = mask & ~_on_grid(ground, grid)
-            icy = [classes == WATER_SNOW_ICE for classes in water.values()]
-            blind = [classes == WATER_UNOBSERVED for classes in water.values()]
-            lasting = around & np.logical_and.reduce([ice | unseen for ice, unseen in zip(icy, blind, strict=True)])
-            lasting &= np.sum(icy, axis=0) >= min(2, len(icy))
-            water = {
-                year: np.where(lasting & (classes == WATER_SNOW_ICE), np.uint8(WATER_LAND), classes)
-                for year, classes in water.items()
-            }
+        here = {year: zones[epsg] for year, zones in years.items()}
+        water = {year: zone.water(grid) for year, zone in here.items()}
+        if any((classes[mask] == WATER_SNOW_ICE).any() for classes in water.values()):
+            water = _bare_glaciers(here, ground, grid, mask)
         seen = {year: count_classes(water[year], zones[epsg].condition, grid, mask) for year, zones in years.items()}
         if _total_share(seen) > _total_share(best) or not any(each.total for each in best.values()):
             best = seen
     return best
+
+
+def _bare_glaciers(
+    years: Mapping[int, ZoneClasses], ground: BaseGeometry, grid: Grid, mask: NDArray[np.bool_]
+) -> dict[int, NDArray[np.uint8]]:
+    """Classes of each year on a grid, glaciers' ice and snow that cannot hide a lake counted as land."""
+    wide = grid.grown(CONTEXT_PX)
+    inner = grid.slices_in(wide)
+    wide_mask = np.zeros(wide.shape, dtype=bool)
+    wide_mask[inner] = mask
+    water = {year: zone.water(wide) for year, zone in years.items()}
+    heights = next((zone.heights(wide) for zone in years.values() if zone.heights is not None), None)
+    window = LakeWindow(
+        ground=wide_mask,
+        lake=_on_grid(ground, wide),
+        water=water,
+        heights=heights,
+        counts={year: zone.counts(wide) for year, zone in years.items() if zone.counts is not None},
+    )
+    hiding = find_hiding_ice(window)
+    return {
+        year: np.where((classes == WATER_SNOW_ICE) & ~hiding[year], np.uint8(WATER_LAND), classes)[inner]
+        for year, classes in water.items()
+    }
 
 
 def rasterise_ground(ground: BaseGeometry, epsg: int, grow_px: int) -> tuple[Grid, NDArray[np.bool_]]:

@@ -16,6 +16,7 @@ from shapely.geometry import Polygon, box, mapping
 
 from cryosentinel_core.errors import OutputWrite
 from cryosentinel_core.ground.projection import project_geometry
+from cryosentinel_core.lakes.glacier_ice import LEVEL_M
 from cryosentinel_core.simulate.catalogue import write_catalogue
 from cryosentinel_core.simulate.classification import CLOUD_CLASSES
 from cryosentinel_core.simulate.cogs import write_cog
@@ -218,7 +219,8 @@ def _footprint(world: World, grid: Grid, edge: Edge | None) -> Polygon:
 def _blocked(world: World, view: OpticalView, ground: LakeGround) -> npt.NDArray[np.uint8]:
     """Why a date could not see each pixel of the lakes' ground, `CLEAR` where it could.
 
-    A pixel mostly under lake ice, snow or glacier ice is `ICE`: whether there is water under it nobody can see.
+    A pixel mostly under lake ice is `ICE`, and so is one mostly under snow or glacier ice that stands no higher than `LEVEL_M` over
+    the lake: whether there is water under it nobody can see. Higher ice is ground, and so is a tongue that ends in a lake.
     """
     index = ground.index
     codes = np.full(index.shape, CLEAR, np.uint8)
@@ -229,7 +231,14 @@ def _blocked(world: World, view: OpticalView, ground: LakeGround) -> npt.NDArray
         wet[here], icy[here] = view.water.fraction[order[here]], view.ice[order[here]]
     snow, glacier = view.snow.reshape(-1)[index], world.cover.glacier.reshape(-1)[index]
     white = snow + (1 - snow) * glacier  # of the part that is no water
-    codes[wet * icy + (1 - wet) * white > 0.5] = ICE
+    level = np.array([lake.level_m for lake in world.lakes], np.float32)[ground.lake]
+    low = world.relief.heights.reshape(-1)[index] <= level + LEVEL_M
+    overlay = world.ice.get(view.scene.when.year)
+    if overlay is not None:
+        tongue = np.zeros(world.ground.grid.shape, np.float32)
+        tongue.reshape(-1)[overlay.index] = overlay.share
+        low &= tongue.reshape(-1)[index] <= 0.5
+    codes[wet * icy + (1 - wet) * white * low > 0.5] = ICE
     codes[view.light.lit.reshape(-1)[index] < 0.5] = SHADOW
     covered = (view.sky.cloud.reshape(-1)[index] > 0.1) | (view.sky.shadow.reshape(-1)[index] > 0.3)
     codes[covered] = CLOUD
