@@ -3,7 +3,8 @@
 Four steps, each local (nothing reaches farther than `HALO_PX`), each a function of the lattice alone:
 
 1. *Seeds*: pixels that are water beyond doubt. A spectrum of water (`water_spectra`: clear, milky, silty, hazy or black); flat
-   ground; outside terrain shadow; not bright in radar. Where radar is dark, darker water passes.
+   ground; outside terrain shadow; not bright in radar. Where radar is dark, darker water passes. Beside flat water very sure
+   water passes on steep ground too: elevation models are older than the images and show ice where lakes have grown since.
 2. *Endmembers*: around each shore the mean spectra of the water inside and of the land outside, and how the land varies:
    thresholds adapt to turbid and clear lakes, to dark rock and bright scree, over a fixed neighbourhood.
 3. *Unmixing*: reflectance mixes linearly, so a shore pixel's water fraction is where it lies between the two, seen along the
@@ -29,6 +30,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cryosentinel_core.provenance import digest_of
 from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
@@ -36,14 +38,14 @@ from cryosentinel_core.segment.neighbourhoods import Array, Mask, slope_degrees,
 from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.segment.shore_unmixing import unmix_shores
 from cryosentinel_core.segment.water_parameters import WaterIndexParameters
-from cryosentinel_core.segment.water_spectra import Spectrum, is_dim_water, is_water_spectrum
+from cryosentinel_core.segment.water_spectra import Spectrum, is_dim_water, is_water_spectrum, normalised_difference
 from cryosentinel_core.stack.recipe import Recipe
 from cryosentinel_core.units import CELL_PX, REFLECTANCE_SCALE
 
 HALO_PX: Final = 64
 """Pixels needed around a window: more than any neighbourhood used here adds up to."""
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Raised whenever the answer changes."""
 
 
@@ -134,11 +136,24 @@ class WaterIndex:
         p = self.parameters
         spectrum = Spectrum.of(reflectance)
         seeds = is_water_spectrum(spectrum, p) & ~(water_share < p.water_share)
+        bright = seeds & (spectrum.green > p.green_sure)
         if radar is not None:
             vv, vh = smooth_db(radar[0]), smooth_db(radar[1])
-            seeds |= (vv < p.vv_dark_db) & (vh < p.vh_dark_db) & is_dim_water(spectrum, p)
+            dark = (vv < p.vv_dark_db) & (vh < p.vh_dark_db)
+            bright |= seeds & dark
+            seeds |= dark & is_dim_water(spectrum, p)
             seeds &= ~(vh > p.vh_bright_db)
         lit = shadow < p.shadow_share
         flat = ~(slope_degrees(dem) > p.slope_degrees)
         found: Mask = seeds & lit & flat & valid
-        return found
+        sure = seeds & bright & (normalised_difference(spectrum.green, spectrum.nir) > p.ndwi_sure)
+        return _spread_uphill(found, sure & (shadow < p.shadow_sure) & ~flat & valid, p.steep_reach_px)
+
+
+def _spread_uphill(seeds: Mask, steep: Mask, reach_px: int) -> Mask:
+    """Seeds, and steep ground of sure water beside them: a lake that has eaten into the glacier that the heights still show."""
+    if not (seeds.any() and steep.any()):
+        return seeds
+    square = np.ones((3, 3), dtype=bool)
+    grown: Mask = ndimage.binary_dilation(seeds, structure=square, iterations=reach_px, mask=steep | seeds)
+    return grown

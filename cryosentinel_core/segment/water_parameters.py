@@ -35,6 +35,10 @@ class WaterIndexParameters:
         vh_dark_db: Highest VH backscatter of a dark seed, mean of 3 x 3 pixels, dB.
         vh_bright_db: VH backscatter above which nothing is water, mean of 3 x 3 pixels, dB: rough ground in the dark.
         slope_degrees: Steepest ground under a seed.
+        ndwi_sure: Least NDWI of a seed on steeper ground, where ice may have stood when the heights were measured.
+        green_sure: Least green reflectance of such a seed, or else radar is dark: shaded rock is darker.
+        shadow_sure: Largest share of dates in terrain shadow of such a seed.
+        steep_reach_px: How far such seeds may lie from others, through their like.
         shadow_share: Largest share of dates in terrain shadow of a seed.
         water_share: Least share of clear dates on which the date's own index said water.
         land_radius_px: Half side of the neighbourhood of the land's mean and covariance.
@@ -74,6 +78,10 @@ class WaterIndexParameters:
     vh_dark_db: float = -20.0
     vh_bright_db: float = -17.5
     slope_degrees: float = 14.0
+    ndwi_sure: float = 0.3
+    green_sure: float = 0.05
+    shadow_sure: float = 0.2
+    steep_reach_px: int = 30
     shadow_share: float = 0.6
     water_share: float = 0.3
     land_radius_px: int = 12

@@ -220,7 +220,8 @@ def _blocked(world: World, view: OpticalView, ground: LakeGround) -> npt.NDArray
     """Why a date could not see each pixel of the lakes' ground, `CLEAR` where it could.
 
     A pixel mostly under lake ice is `ICE`, and so is one mostly under snow or glacier ice that stands no higher than `LEVEL_M` over
-    the lake: whether there is water under it nobody can see. Higher ice is ground, and so is a tongue that ends in a lake.
+    the lake: whether there is water under it nobody can see. Higher ice is ground, and so is a tongue that ends in a lake; the
+    icebergs and melange before it are lake.
     """
     index = ground.index
     codes = np.full(index.shape, CLEAR, np.uint8)
@@ -238,7 +239,8 @@ def _blocked(world: World, view: OpticalView, ground: LakeGround) -> npt.NDArray
         tongue = np.zeros(world.ground.grid.shape, np.float32)
         tongue.reshape(-1)[overlay.index] = overlay.share
         low &= tongue.reshape(-1)[index] <= 0.5
-    codes[wet * icy + (1 - wet) * white * low > 0.5] = ICE
+    calving = np.array([lake.front is not None for lake in world.lakes], bool)[ground.lake]
+    codes[wet * icy * ~calving + (1 - wet) * white * low > 0.5] = ICE
     codes[view.light.lit.reshape(-1)[index] < 0.5] = SHADOW
     covered = (view.sky.cloud.reshape(-1)[index] > 0.1) | (view.sky.shadow.reshape(-1)[index] > 0.3)
     codes[covered] = CLOUD

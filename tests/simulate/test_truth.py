@@ -11,6 +11,7 @@ import pytest
 from pyproj import Geod
 
 from cryosentinel_core.errors import DataError
+from cryosentinel_core.lakes.glacier_ice import LEVEL_M
 from cryosentinel_core.simulate import SimulateSettings, SimulationSummary, load_truth, simulate
 from cryosentinel_core.simulate.grids import Grid, build_ground
 from cryosentinel_core.simulate.lakes import KINDS, draft_lakes
@@ -61,19 +62,25 @@ def test_every_kind_of_event_occurs(truth: Truth) -> None:
     assert (events.loc[~hidden, "reason"] == "").all()
 
 
-def test_ice_on_the_ground_hides_a_lake_that_is_not_there(truth: Truth, small_settings: SimulateSettings) -> None:
-    """Of a lake that is new or gone, all the ground must have been seen bare: a glacier's edge on it is enough to hide it."""
+def test_only_ice_at_a_lakes_level_hides_a_lake_that_is_not_there(
+    truth: Truth, small_settings: SimulateSettings
+) -> None:
+    """Of a lake that is new or gone, all the ground must have been seen: ice that may lie on water hides it, higher ice is ground."""
     world = build_world(small_settings)
     ground = lake_ground(world.ground.grid, world.lakes)
     events = truth[1].set_index("truth_ids")
-    n_icy = 0
+    n_low, n_high = 0, 0
     for number, lake in enumerate(world.lakes):
         if lake.kind in ("new", "vanished"):
-            under_ice = world.cover.glacier.reshape(-1)[ground.index[ground.lake == number]] > 0.5
-            if under_ice.any():
-                n_icy += 1
+            index = ground.index[ground.lake == number]
+            icy = world.cover.glacier.reshape(-1)[index] > 0.5
+            low = world.relief.heights.reshape(-1)[index] <= lake.level_m + LEVEL_M
+            n_low, n_high = n_low + int((icy & low).sum()), n_high + int((icy & ~low).sum())
+            if (icy & low).any():
                 assert tuple(events.loc[lake.name, ["status", "reason"]]) == ("unobserved", "ice")
-    assert n_icy > 0
+            elif icy.any():
+                assert events.loc[lake.name, "reason"] != "ice"
+    assert n_low + n_high > 0
 
 
 def test_events_agree_with_the_lakes(truth: Truth) -> None:

@@ -65,6 +65,7 @@ LAKES: dict[int, list[Disc]] = {
         (200, 200, 20),
         (330, 220, 12),
         (60, 330, 25),
+        (350, 370, 14),
     ],
     2021: [
         (60, 60, 18),
@@ -75,11 +76,22 @@ LAKES: dict[int, list[Disc]] = {
         (330, 220, 12),
         (60, 330, 25),
         (200, 380, 12),
+        (353, 370, 17),
     ],
-    2023: [(60, 60, 21), (163, 60, 16), (187, 60, 16), (300, 60, 14), (200, 200, 20), (60, 330, 25), (200, 380, 13)],
+    2023: [
+        (60, 60, 21),
+        (163, 60, 16),
+        (187, 60, 16),
+        (300, 60, 14),
+        (200, 200, 20),
+        (60, 330, 25),
+        (200, 380, 13),
+        (356, 370, 20),
+    ],
 }
-"""Grows; merges; stays; frozen in 2023; clouded in 2021; vanishes in 2023; stays; appears in 2021."""
-ICE: dict[int, list[Disc]] = {2017: [], 2021: [], 2023: [(60, 200, 40)]}
+"""Grows; merges; stays; frozen in 2023; clouded in 2021; vanishes in 2023; stays; appears in 2021; eats into a glacier."""
+TONGUE: Disc = (378, 370, 28)
+ICE: dict[int, list[Disc]] = {2017: [TONGUE], 2021: [TONGUE], 2023: [(60, 200, 40), TONGUE]}
 CLOUD: dict[int, list[Disc]] = {2017: [], 2021: [(200, 200, 40)], 2023: []}
 NAMES = {
     "grows": (60, 60),
@@ -90,6 +102,7 @@ NAMES = {
     "vanishes": (330, 220),
     "large": (60, 330),
     "appears": (200, 380),
+    "eats": (356, 370),
 }
 
 
@@ -119,7 +132,7 @@ def write_year(
     right, down = moved_px
     depth = depth_of([(col + right, row + down, radius) for col, row, radius in LAKES[year]])
     condition = np.zeros((SIDE, SIDE), dtype=np.uint8)
-    condition[depth_of(ICE[year]) > 0] = 1
+    condition[(depth_of(ICE[year]) > 0) & (depth <= 0)] = 1
     condition[depth_of(CLOUD[year]) > 0] = 3
     logits = np.round(np.clip(4 * depth, -16, 16) * 1000).astype(np.int16)
     logits[condition > 0] = LOGIT_NODATA
@@ -135,6 +148,7 @@ def write_year(
     s2[:, depth > 0] = np.array([500, 600, 700, 400, *[200] * 8], dtype=np.uint16)[:, None]
     s2[:, condition > 0] = 7000
     dem = np.full((SIDE, SIDE), 3300, dtype=np.float32)
+    dem[(depth_of([TONGUE]) > 0) & (depth_of(LAKES[2017]) <= 0)] += 25
     counts = np.full((5, SIDE, SIDE), 3, dtype=np.uint8)
     counts[1] = np.where(depth > 0, 3, 0)
     dates = np.full((3, SIDE, SIDE), days, dtype=np.uint16)
@@ -210,6 +224,7 @@ def test_every_lake_meets_its_fate(workspace: Workspace) -> None:
         "vanishes": "vanished",
         "large": "stable",
         "appears": "new",
+        "eats": "grown",
     }
     assert summary.table.columns.tolist() == list(CHANGE_COLUMNS)
     grown = summary.table[summary.table["status"] == "grown"].iloc[0]
@@ -217,7 +232,7 @@ def test_every_lake_meets_its_fate(workspace: Workspace) -> None:
     assert grown["area_to_m2"] == pytest.approx(np.pi * 210**2, rel=5e-3)
     assert summary.reasons == {"ice": 1}
     text = summary.as_text()
-    assert "1 grown" in text
+    assert "2 grown" in text
     assert str(summary.folder) in text
     json.dumps(summary.as_dict(), allow_nan=False)
 
@@ -233,10 +248,11 @@ def test_three_years_tell_the_middle_one_too(workspace: Workspace) -> None:
         "vanishes": "stable",
         "large": "stable",
         "appears": "new",
+        "eats": "grown",
     }
     assert fates(summary.table, "2021-2023")["merges"] == "merged"
     series = pd.read_csv(summary.folder / "series.csv")
-    assert len(series) == 8 * 3
+    assert len(series) == 9 * 3
     growing = summary.table[summary.table["status"] == "grown"]["trend_m2_per_year"]
     assert (growing.dropna() > 0).all()
 
