@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,17 @@ def test_steep_ground_is_no_lake() -> None:
     assert slope_degrees(ramp)[64, 64] == pytest.approx(25, abs=0.01)
     assert (segment(chip(s2, ramp[None]))[0] > 0).sum() == 0
     assert (segment(chip(s2, dem))[0] > 0).sum() > 1000
+
+
+def test_an_old_glacier_in_the_heights_does_not_cut_the_lake_that_ate_it() -> None:
+    """Flat up to the lake's middle, 25 degrees from there; what is doubtful on steep ground stays land."""
+    s2, dem, _ = lake_scene(224, 20)
+    cliff = np.broadcast_to(np.maximum(np.arange(224) - 112, 0) * 10.0 * np.tan(np.radians(25)), (224, 224))
+    whole = int((segment(chip(s2, dem))[0] > 0).sum())
+    assert (segment(chip(s2, cliff[None].astype(np.float32)))[0] > 0).sum() == pytest.approx(whole, rel=0.01)
+    shaded = chip(s2, cliff[None].astype(np.float32))
+    shaded = replace(shaded, shadow=np.full_like(shaded.shadow, 0.4))
+    assert (segment(shaded)[0] > 0).sum() < 0.65 * whole
 
 
 def test_rough_ground_in_radar_is_no_lake() -> None:
