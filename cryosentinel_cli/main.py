@@ -18,6 +18,7 @@ from cryosentinel_cli import (
     doctor,
     evaluate,
     fetch,
+    housekeeping,
     model,
     predict,
     regions,
@@ -72,6 +73,8 @@ for _command in (
     soup.soup,
     model.model,
     regions.regions,
+    housekeeping.du,
+    housekeeping.clean,
     doctor.doctor,
 ):
     cli.add_command(_command)

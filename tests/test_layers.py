@@ -17,6 +17,7 @@ LAYERS: dict[str, int] = {
     **dict.fromkeys(["io", "simulate"], 3),
     **dict.fromkeys(["engine", "report"], 4),
     "workflows": 5,
+    "notebook": 6,
 }
 """Room -> layer: imports point to the same layer or a lower one. Every room is named here."""
 

@@ -19,6 +19,7 @@ from cryosentinel_core.chips.shard_chip import DEM_LIMIT_M, ShardChip, find_obse
 from cryosentinel_core.chips.units_check import ChipNote, ChipNumbers, settle_units
 from cryosentinel_core.errors import CryosentinelError
 from cryosentinel_core.segment.segmenter import ChipBatch
+from cryosentinel_core.units import CELL_PX
 
 UNKNOWN_YEAR: Final = 0
 """Year of a chip whose source does not say."""
@@ -67,6 +68,17 @@ class Chip:
     def with_note(self, note: ChipNote) -> Chip:
         """The same chip with one note more."""
         return replace(self, notes=(*self.notes, note))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        height, width = self.batch.valid.shape[1:]
+        return int(height), int(width)
+
+    @property
+    def is_scene(self) -> bool:
+        """True if it is larger than one window and is mapped window by window."""
+        return self.shape != (CELL_PX, CELL_PX)
 
     @property
     def is_observed(self) -> bool:

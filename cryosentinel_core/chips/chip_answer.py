@@ -6,7 +6,7 @@ Neighbours: `chip` holds what went in; `chip_result` is what a record keeps; `io
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cryosentinel_core.chips.chip import Chip
 from cryosentinel_core.chips.chip_result import ChipResult
 from cryosentinel_core.chips.metrics import count_pixels
-from cryosentinel_core.ground.lattice import Grid
+from cryosentinel_core.chips.scene_pixels import grid_of_chip
 from cryosentinel_core.lakes.components import level_of_threshold
 from cryosentinel_core.lakes.extract import extract_lakes, merge_zones
 from cryosentinel_core.lakes.tables import LakeOrigin, LakeReaders
@@ -24,10 +24,6 @@ from cryosentinel_core.scenes.radiometry import check_offset
 from cryosentinel_core.segment.segmenter import Segmenter
 from cryosentinel_core.segment.windows import encode_logits, encode_spread
 from cryosentinel_core.settings.predict import PredictSettings
-from cryosentinel_core.units import CELL_PX
-
-CHIP_GRID: Final = Grid(epsg=32601, row=0, col=0, height=CELL_PX, width=CELL_PX)
-"""Pixel addresses of a chip, counted from its own corner: its place is carried beside."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,12 +87,12 @@ def lakes_of(
     """
     if chip.place is None or not (answer.water == WATER_LAKE).any():
         return merge_zones([])[0]
-    spread = answer.spread
+    spread, grid = answer.spread, grid_of_chip(chip)
     readers = LakeReaders(
-        logits=lambda part: answer.logit[part.slices_in(CHIP_GRID)],
+        logits=lambda part: answer.logit[part.slices_in(grid)],
         processed=lambda part: np.ones(part.shape, dtype=bool),
-        dem=lambda part: chip.batch.dem[0, 0][part.slices_in(CHIP_GRID)],
-        spread=None if spread is None else lambda part: spread[part.slices_in(CHIP_GRID)],
+        dem=lambda part: chip.batch.dem[0, 0][part.slices_in(grid)],
+        spread=None if spread is None else lambda part: spread[part.slices_in(grid)],
     )
     origin = LakeOrigin(
         aoi=name,
@@ -108,7 +104,7 @@ def lakes_of(
     )
     return extract_lakes(
         readers,
-        CHIP_GRID,
+        grid,
         chip.place.outline(),
         origin,
         threshold=settings.water_threshold,

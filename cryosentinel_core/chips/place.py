@@ -35,17 +35,21 @@ class Place:
     Attributes:
         crs: Coordinate reference system, as `EPSG:32643` or WKT.
         transform: (column, row) -> map (x, y).
+        height: Rows.
+        width: Columns.
     """
 
     crs: str
     transform: Affine
+    height: int = CELL_PX
+    width: int = CELL_PX
 
     def corners_lonlat(self) -> list[tuple[float, float]]:
         """(longitude, latitude) of the upper left, upper right, lower right and lower left corner, degrees.
 
         Not finite where the coordinate system does not reach.
         """
-        corners = [(0, 0), (CELL_PX, 0), (CELL_PX, CELL_PX), (0, CELL_PX)]
+        corners = [(0, 0), (self.width, 0), (self.width, self.height), (0, self.height)]
         a, b, c, d, e, f = self.transform[:6]
         xy = np.array([(a * x + b * y + c, d * x + e * y + f) for x, y in corners])
         lon, lat = Transformer.from_crs(self.crs, 4326, always_xy=True).transform(xy[:, 0], xy[:, 1])
@@ -108,6 +112,7 @@ def check_place(place: Place, name: str) -> None:
     ul, ur, _, ll = place.corners_lonlat()
     if not all(math.isfinite(value) for corner in (ul, ur, ll) for value in corner):
         raise GridMismatch(f"{name} lies outside its coordinate reference system", _HINT)
-    wide, tall = (_WGS84.inv(*ul, *corner)[2] / CELL_PX for corner in (ur, ll))
+    wide = _WGS84.inv(*ul, *ur)[2] / place.width
+    tall = _WGS84.inv(*ul, *ll)[2] / place.height
     if max(abs(side - PIXEL_M) for side in (wide, tall)) > SIDE_TOLERANCE * PIXEL_M:
         raise GridMismatch(f"{name} has pixels of {wide:.4g} x {tall:.4g} m on the ground, wanted 10 x 10 m", _HINT)

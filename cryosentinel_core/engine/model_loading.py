@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from cryosentinel_core.errors import ModelError
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segment.segmenter import CalibratedSegmenter, Engine, MemberSegmenter, Segmenter
+from cryosentinel_core.segment.plugged import load_plugged
+from cryosentinel_core.segment.segmenter import CalibratedSegmenter, Engine, MemberSegmenter, Segmenter, has_spread
 from cryosentinel_core.settings.predict import DEFAULT_THRESHOLD, WATER_INDEX, PredictSettings
 
 
@@ -28,6 +30,10 @@ def build_segmenter(settings: PredictSettings, reporter: Reporter | None = None)
         from cryosentinel_core.segment.water_index import WaterIndex
 
         return WaterIndex()
+    if len(settings.models) == 1 and (plugged := load_plugged(settings.model)) is not None:
+        if settings.uncertainty and not has_spread(plugged):
+            raise ModelError(f"{plugged.name} has no members whose logits could differ", "leave --uncertainty out")
+        return plugged
     from cryosentinel_core.io.weights.model_files import Computing, load_ensemble, load_segmenter, resolve_model
 
     paths = [resolve_model(model) for model in settings.models]

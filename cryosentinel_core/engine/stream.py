@@ -259,7 +259,7 @@ class TileStream:
                     reason = self._reasons.take(key)
                 else:
                     window = window_grid(tile.hull.epsg, request.address, self._segmenter.window_px)
-                    reason = _reason_to_skip(strip.stack, window, tile.task.min_elevation_m)
+                    reason = reason_to_skip(strip.stack, window, tile.task.min_elevation_m)
                     self._reasons.put(key, reason, request.n_later_uses)
                 tile.counts["n_windows" if reason is None else f"n_{reason}"] += 1
                 if reason is None:
@@ -307,7 +307,7 @@ def _strips(windows: list[WindowRequest]) -> Iterator[list[WindowRequest]]:
         yield list(run)
 
 
-def _reason_to_skip(stack: Stack, window: Grid, min_elevation_m: float | None) -> str | None:
+def reason_to_skip(stack: Stack, window: Grid, min_elevation_m: float | None) -> str | None:
     """Reason why a window need not be segmented, as in `SKIPPED_BECAUSE`; None if it must. Unknown heights are not low ones."""
     rows, cols = window.slices_in(stack.grid)
     if not stack.has_optical[rows, cols].any():

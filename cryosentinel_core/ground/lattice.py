@@ -12,15 +12,19 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from cryosentinel_core.errors import InputError
+from cryosentinel_core.errors import GridMismatch, InputError
 from cryosentinel_core.ground.projection import Zone, transformer, zone_of_lonlat
 from cryosentinel_core.units import CELL_PX, PIXEL_M, TILE_CELLS
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
 
 _TILE_NAME = re.compile(r"^n(-?\d+)e(-?\d+)$")
 
@@ -72,6 +76,42 @@ class Grid:
             float((self.col + self.width) * PIXEL_M),
             float(-self.row * PIXEL_M),
         )
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The same pixels as odc-geo has them: `odc.stac.load(..., geobox=grid.geobox)` lands on the lattice."""
+        from odc.geo.geobox import GeoBox
+
+        return GeoBox(self.shape, self.transform, f"EPSG:{self.epsg}")
+
+    @classmethod
+    def from_geobox(cls, geobox: GeoBox) -> Grid:
+        """The lattice pixels of odc-geo's geobox.
+
+        Args:
+            geobox: In a UTM zone, 10 m pixels, north up, its corner at whole multiples of 10 m.
+
+        Raises:
+            GridMismatch: If it lies otherwise.
+        """
+        epsg, step = (geobox.crs.epsg if geobox.crs is not None else None), geobox.affine
+        if epsg is None or not (32601 <= epsg <= 32660 or 32701 <= epsg <= 32760):
+            raise GridMismatch(
+                f"the geobox lies in {geobox.crs}, wanted a UTM zone of WGS 84", "use EPSG 326.. or 327.."
+            )
+        grid = cls(
+            epsg=int(epsg),
+            row=round(-step.f / PIXEL_M),
+            col=round(step.c / PIXEL_M),
+            height=int(geobox.shape[0]),
+            width=int(geobox.shape[1]),
+        )
+        if not grid.transform.almost_equals(step, 1e-6):
+            raise GridMismatch(
+                f"the geobox has the transform {tuple(step)[:6]}, wanted pixels of 10 m, north up, at multiples of 10 m",
+                f"the nearest is {tuple(grid.transform)[:6]}",
+            )
+        return grid
 
     def intersection(self, other: Grid) -> Grid | None:
         """The pixels that both hold; None if there are none or the zones differ."""

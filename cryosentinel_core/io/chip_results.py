@@ -17,7 +17,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from cryosentinel_core.chips.chip import ChipName
-from cryosentinel_core.chips.chip_answer import CHIP_GRID, ChipAnswer
+from cryosentinel_core.chips.chip_answer import ChipAnswer
 from cryosentinel_core.chips.chip_result import ChipResult
 from cryosentinel_core.chips.place import Place
 from cryosentinel_core.errors import InputError
@@ -131,7 +131,10 @@ class ChipResults:
             if array is None:
                 path.unlink(missing_ok=True)  # of an earlier run
                 continue
-            write_cog_in_strips(path, CHIP_GRID, RESULT_LAYERS[kind], provenance.as_tags(), _reader(array), place=where)
+            whole = Grid(epsg=32601, row=0, col=0, height=array.shape[0], width=array.shape[1])
+            write_cog_in_strips(
+                path, whole, RESULT_LAYERS[kind], provenance.as_tags(), _reader(array, whole), place=where
+            )
 
     def write_record(self, name: str, result: ChipResult, lakes: list[dict[str, Any]], provenance: Provenance) -> None:
         """The record of a chip, last: without it the chip is not done."""
@@ -164,8 +167,8 @@ class ChipResults:
         write_json(self.folder / "run.json", {**provenance.as_dict(), **told, "nodata_logit": LOGIT_NODATA})
 
 
-def _reader(array: NDArray[Any]) -> Any:
+def _reader(array: NDArray[Any], whole: Grid) -> Any:
     def read(strip: Grid) -> NDArray[Any]:
-        return array[strip.slices_in(CHIP_GRID)]
+        return array[strip.slices_in(whole)]
 
     return read

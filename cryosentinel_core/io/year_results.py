@@ -23,7 +23,7 @@ from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import read_json
 from cryosentinel_core.lakes.observed import ZoneClasses
 from cryosentinel_core.lakes.water_mask import WATER_UNOBSERVED
-from cryosentinel_core.segment.error_model import UncertaintyModel
+from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 from cryosentinel_core.stack.bands import index_of_band
 from cryosentinel_core.stack.stack import COUNT_NAMES
 from cryosentinel_core.units import REFLECTANCE_SCALE, TILE_CELLS
@@ -80,6 +80,11 @@ class YearOfLakes:
     def radar_used(self) -> bool:
         """True if radar took part."""
         return bool(self.run.get("settings", {}).get("radar_used"))
+
+    @property
+    def is_network(self) -> bool:
+        """True if a network found the lakes; where an older record does not say, by its constants."""
+        return bool(self.run.get("is_network", self.error_model != WATER_INDEX_ERRORS))
 
     @property
     def error_model(self) -> UncertaintyModel:

@@ -1,4 +1,4 @@
-"""The corridor for chips: single windows, from a folder of GeoTIFFs or a data set of shards; no catalogue and no lattice.
+"""The corridor for chips: single windows or larger pictures, from GeoTIFFs or a data set of shards; no catalogue and no lattice.
 
 A chip has 15 bands: 12 of Sentinel-2 L2A (reflectance x 10,000), VV and VH (dB), elevation (m). Chips are read in a thread, and a
 batch is written while a GPU computes the next. Neighbours: `io.chip_sources` reads the chips, `chips.chip_answer` says what their
@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
 from cryosentinel_core.chips.chip import Chip, ChipSource
 from cryosentinel_core.chips.chip_answer import answer_of, lakes_of, nothing_seen, result_of
 from cryosentinel_core.chips.chip_result import ChipResult
+from cryosentinel_core.chips.scene_pixels import grid_of_chip, middle_window, read_pixels
+from cryosentinel_core.engine.array_stream import segment_grid
 from cryosentinel_core.engine.chip_stream import segment_chips
 from cryosentinel_core.engine.model_loading import build_segmenter, decide_threshold, plain_of
 from cryosentinel_core.engine.precision import SAMPLE_WINDOWS, choose_job_precision
@@ -45,7 +47,7 @@ def predict_chips(
     Args:
         workspace: Results go to its folder `chip-results`.
         selection: Where the chips lie, and which to take.
-        settings: Of prediction; overlap and tiles play no part.
+        settings: Of prediction; overlap is for what is larger than a window; tiles play no part.
         reporter: Hears progress and warnings.
 
     Raises:
@@ -72,7 +74,7 @@ def predict_chips(
         is_begun=lambda: any(
             _Run(results, segmenter, settings, reporter, source).plan(chip).done for chip in first_chips()
         ),
-        sample=lambda: join_batches([chip.batch for chip in first_chips()]) if first_chips() else None,
+        sample=lambda: join_batches([middle_window(chip) for chip in first_chips()]) if first_chips() else None,
         reporter=reporter,
     )
     if isinstance(segmenter, Engine):
@@ -121,10 +123,17 @@ class _Run:
         name = self._names.take(chip.name)
         provenance = Provenance(
             kind="chip",
-            settings=_plain(self.segmenter, self.settings),
+            settings={**_plain(self.segmenter, self.settings), **self._plain_of_windows(chip)},
             inputs={"chip": name, "source": chip.name.source, "sha256": chip.digest},
         )
         return _Task(name=name, chip=chip, provenance=provenance, done=self.results.read_done(name, provenance))
+
+    def _plain_of_windows(self, chip: Chip) -> dict[str, Any]:
+        """Settings that change what comes out of a chip of several windows."""
+        if not chip.is_scene:
+            return {}
+        overlap = self.settings.overlap if self.segmenter.blended else 0
+        return {"overlap": overlap, "min_elevation_m": self.settings.min_elevation_m}
 
     def map_all(self) -> None:
         """Every chip: kept if done, else segmented in batches."""
@@ -146,10 +155,17 @@ class _Run:
                 if task.done is not None:
                     self.n_reused += 1
                     self._progress(1)
+                elif chip.is_observed and chip.is_scene:
+                    self._save(task, self._segment_scene(chip))
                 elif chip.is_observed:
                     yield task
                 else:
                     self._save(task, nothing_seen(chip, with_spread=self.results.with_spread))
+
+    def _segment_scene(self, chip: Chip) -> Any:
+        """Logits of a chip that is larger than a window."""
+        read = partial(read_pixels, chip)
+        return segment_grid(self.segmenter, grid_of_chip(chip), read, self.settings, self.reporter).logits
 
     def _save(self, task: _Task, logits: Any) -> None:
         """Write one chip's rasters, lakes and, last, its record."""

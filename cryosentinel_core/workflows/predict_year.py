@@ -78,6 +78,7 @@ def finish_year(
             "stack": plan.stack.name,
             "stack_tile_cells": plan.stack_tile_cells,
             "zones": zones,
+            "is_network": segmenter.is_network,
             "result": result,
             **_count_windows(plan),
             **({"threads": threads} if (threads := threads_of(plan.jobs)) else {}),

@@ -26,6 +26,9 @@ from cryosentinel_core.io.rasters.blocks import check_blocks
 from cryosentinel_core.stack.bands import CHIP_BANDS, S2_BANDS
 from cryosentinel_core.units import CELL_PX
 
+MAX_SCENE_PX: Final = 12_000_000
+"""Pixels of the largest file that is read whole: 3,464 x 3,464, some 3 GB while its units are settled."""
+
 _OWN_TAG: Final = "CRYOSENTINEL_KIND"
 _N_S2: Final = len(S2_BANDS)
 
@@ -61,13 +64,15 @@ def read_chip(path: Path, name: ChipName) -> Chip:
     """One chip of 15 bands: 12 of Sentinel-2, VV, VH, elevation.
 
     Args:
-        path: GeoTIFF of 224 x 224 px of 10 m. Where it says nodata in any optical band, nothing was seen; bands may stand in
-            another order if all of them are described by name; scale and offset of a band are applied.
+        path: GeoTIFF of 10 m, 224 x 224 px or larger; what is larger is mapped window by window. Where it says nodata in any
+            optical band, nothing was seen; bands may stand in another order if all of them are described by name; scale and offset
+            of a band are applied.
         name: That the chip goes by.
 
     Raises:
         RasterError: If the file cannot be read.
-        BandError: If it has another number of bands, another size, no coordinate reference system, or numbers in no known unit.
+        BandError: If it has another number of bands, is smaller than a window or too large, has no coordinate reference system,
+            or numbers in no known unit.
         GridMismatch: If its pixels are not 10 m, north up.
     """
     label = name.source or path.name
@@ -79,7 +84,9 @@ def read_chip(path: Path, name: ChipName) -> Chip:
     chip = chip_of_numbers(name, numbers, place)
     if order == tuple(range(CHIP_BANDS)):
         return chip
-    note = ChipNote(words="bands stood in another order and were taken by their descriptions", n_px=CELL_PX * CELL_PX)
+    note = ChipNote(
+        words="bands stood in another order and were taken by their descriptions", n_px=place.height * place.width
+    )
     return chip.with_note(note)
 
 
@@ -88,14 +95,21 @@ def _check_header(raster: Any, label: str) -> Place:
     shape = (raster.height, raster.width)
     if raster.count != CHIP_BANDS:
         raise BandError(f"{label} has {raster.count} bands, wanted {CHIP_BANDS}", "12 Sentinel-2 bands, VV, VH, DEM")
-    if shape != (CELL_PX, CELL_PX):
-        raise BandError(f"{label} is {shape[0]} x {shape[1]} px, wanted {CELL_PX} x {CELL_PX}", "cut it to chips")
+    if min(shape) < CELL_PX:
+        raise BandError(
+            f"{label} is {shape[0]} x {shape[1]} px, wanted at least {CELL_PX} x {CELL_PX}", "cut a larger piece"
+        )
+    if shape[0] * shape[1] > MAX_SCENE_PX:
+        raise BandError(
+            f"{label} has {shape[0] * shape[1]:,} pixels, more than {MAX_SCENE_PX:,}",
+            "cut it (gdal_translate -srcwin), or open it lazily in Python: cryosentinel_core.segment_dataset",
+        )
     if raster.crs is None:
         raise BandError(f"{label} has no coordinate reference system", "write it with one")
     if any(dtype.startswith("complex") for dtype in raster.dtypes):
         raise BandError(f"{label} holds complex numbers, wanted whole or decimal ones", "write it as float32")
     check_blocks(raster, label)
-    place = Place(crs=raster.crs.to_string(), transform=raster.transform)
+    place = Place(crs=raster.crs.to_string(), transform=raster.transform, height=shape[0], width=shape[1])
     check_place(place, label)
     return place
 

@@ -83,14 +83,7 @@ def read_part(path: Path, grid: Grid, fill: float) -> NDArray[Any]:
     """
     try:
         with rasterio.open(path, driver="GTiff") as raster:
-            transform = raster.transform
-            have = Grid(
-                epsg=int(raster.crs.to_epsg()),
-                row=round(-transform.f / PIXEL_M),
-                col=round(transform.c / PIXEL_M),
-                height=raster.height,
-                width=raster.width,
-            )
+            have = _grid_of(raster)
             out = np.full(grid.shape, fill, dtype=raster.dtypes[0])
             shared = have.intersection(grid)
             if shared is not None:
@@ -99,3 +92,28 @@ def read_part(path: Path, grid: Grid, fill: float) -> NDArray[Any]:
             return out
     except (RasterioError, RasterioIOError) as error:
         raise RasterError(f"cannot read {path}: {error}", "delete that file and run again") from error
+
+
+def grid_of_raster(path: Path) -> Grid:
+    """The pixels that a raster on the lattice holds.
+
+    Raises:
+        RasterError: If the file cannot be read.
+    """
+    try:
+        with rasterio.open(path, driver="GTiff") as raster:
+            return _grid_of(raster)
+    except (RasterioError, RasterioIOError) as error:
+        raise RasterError(f"cannot read {path}: {error}", "delete that file and run again") from error
+
+
+def _grid_of(raster: Any) -> Grid:
+    """The pixels of an open raster on the lattice."""
+    transform = raster.transform
+    return Grid(
+        epsg=int(raster.crs.to_epsg()),
+        row=round(-transform.f / PIXEL_M),
+        col=round(transform.c / PIXEL_M),
+        height=raster.height,
+        width=raster.width,
+    )
