@@ -5,6 +5,7 @@ Settings come from three places, later ones winning: defaults, `cryosentinel.tom
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,11 +52,33 @@ common = compose(
     click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object on stdout."),
 )  # fmt: skip
 
+_BBOX = "cryosentinel.bbox"
+"""Key of a box that was given in place of an area, in click's context."""
+
+
+def _keep_bbox(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    """A box in degrees as GeoJSON text, for `resolve_area`."""
+    if value is None:
+        return
+    try:
+        west, south, east, north = (float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not WEST,SOUTH,EAST,NORTH") from None
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise click.BadParameter(f"{value!r} is no box: west below east, south below north, in degrees")
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    context.meta[_BBOX] = json.dumps({"type": "Polygon", "coordinates": [ring]})
+
+
 aoi_option = compose(
     click.option(
         "--aoi", metavar="FILE or NAME",
-        help="Area of interest: GeoJSON, GeoPackage, Shapefile, KML or another vector file, or a name that `cryosentinel "
-        "regions` lists, or that of an area in the workspace.  [default: the only area in the workspace]",
+        help="Area of interest: GeoJSON, GeoPackage, Shapefile, KML or another vector file, GeoJSON as text, or a name that "
+        "`cryosentinel regions` lists, or that of an area in the workspace.  [default: the only area in the workspace]",
+    ),
+    click.option(
+        "--bbox", metavar="WEST,SOUTH,EAST,NORTH", callback=_keep_bbox, expose_value=False,
+        help="A box in degrees in place of --aoi; its results lie in a folder named by it.",
     ),
     click.option(
         "--area-layer", multiple=True, metavar="NAME",
@@ -272,8 +295,15 @@ def resolve_area(reference: str | None, layers: Sequence[str], workspace: str | 
     from dataclasses import replace
 
     from cryosentinel_core.errors import AreaError
-    from cryosentinel_core.io.tables.area_files import load_area
+    from cryosentinel_core.io.tables.area_files import is_geojson_text, load_area
 
+    context = click.get_current_context(silent=True)
+    if context is not None and _BBOX in context.meta:
+        if is_said("aoi"):
+            raise click.UsageError("--aoi and --bbox both name an area: give one")
+        reference = str(context.meta[_BBOX])
+    if reference is not None and is_geojson_text(reference):
+        return load_area(reference, layers=layers, allow_large=yes)
     kept = kept_areas(workspace)
     if reference is None:
         if len(kept) != 1:

@@ -30,6 +30,7 @@ def test_api_page(small_catalogue: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")
 def test_odc_page(small_catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     first, second = snippets("odc-stac.md")

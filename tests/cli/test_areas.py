@@ -164,8 +164,26 @@ def test_a_speck_and_two_hemispheres(here: Path) -> None:
 def test_text_where_a_file_belongs() -> None:
     ring = ", ".join(f"{77 + k / 1000} 43.0" for k in range(60))
     assert "is WKT text" in refusal("--aoi", f"polygon (({ring}))").message
-    assert "is GeoJSON text" in refusal("--aoi", json.dumps(BOX)).message
     assert "is no file's name" in refusal("--aoi", "a" * 5000).message
+
+
+def test_a_box_and_typed_geojson_are_areas(here: Path) -> None:
+    typed = ask("--aoi", json.dumps(BOX)).stderr.splitlines()[0]
+    assert typed.startswith("area area-")
+    assert ask("--aoi", json.dumps({"type": "Feature", "geometry": BOX})).stderr.splitlines()[0] == typed
+    west, south, east, north = shapely.from_geojson(json.dumps(BOX)).bounds
+    assert ask("--bbox", f"{west},{south},{east},{north}").stderr.splitlines()[0] == typed
+    assert "is not GeoJSON" in refusal("--aoi", "{broken").message
+    assert "holds no polygon" in refusal("--aoi", '{"type": "Point", "coordinates": [77, 43]}').message
+    for text in ("1,2,3", "77,43,76,44", "a,b,c,d"):
+        assert usage("--bbox", text) == 2
+    assert usage("--bbox", "77,43,77.1,43.1", "--aoi", "pamir") == 2
+
+
+def usage(*arguments: str) -> int:
+    return (
+        CliRunner().invoke(cli, ["fetch", "--dry-run", "--year", "2023", "--catalog", "nowhere", *arguments]).exit_code
+    )
 
 
 def test_names_that_are_nearly_right(here: Path) -> None:

@@ -58,6 +58,7 @@ def test_the_same_pixels_as_our_own_sampler(mapped: Mapped, loaded: tuple[Grid, 
     assert np.abs(ours.values.astype(int) - theirs)[with_data].max() <= (0 if band == "B03" else 1)
 
 
+@pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")
 def test_a_user_s_own_composite_gives_the_command_s_lakes(mapped: Mapped, loaded: tuple[Grid, xr.Dataset]) -> None:
     """Masked by SCL, reduced by a median, without radar or heights: areas within a sigma of the command's."""
     _, data = loaded

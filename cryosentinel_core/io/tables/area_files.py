@@ -22,8 +22,9 @@ from shapely.geometry.base import BaseGeometry
 from cryosentinel_core.errors import AreaError
 from cryosentinel_core.ground.area import HIGH_MOUNTAIN_ASIA, Area, AreaSource
 from cryosentinel_core.ground.regions import REGIONS
-from cryosentinel_core.io.tables.area_parts import POLYGONAL, parts_of, read_layers
+from cryosentinel_core.io.tables.area_parts import POLYGONAL, parts_of, read_geojson_text, read_layers
 from cryosentinel_core.io.workspace import read_json, safe_name
+from cryosentinel_core.provenance import digest_of
 
 MAX_AREA_KM2: Final = 20_000.0
 """Areas larger than this need a yes: at the published speed this is some two hours on a data-centre GPU."""
@@ -35,7 +36,8 @@ def load_area(reference: str, *, layers: Sequence[str] = (), allow_large: bool =
     """The area of a file or of a region's name.
 
     Args:
-        reference: Path of a vector file, or a name in `REGIONS`. A file wins over a region, a region over a folder.
+        reference: Path of a vector file, a name in `REGIONS`, or GeoJSON as text. A file wins over a region, a region over a
+            folder.
         layers: Take these layers of the file alone; empty for all.
         allow_large: True if more than `MAX_AREA_KM2` is meant, and if coordinates that look swapped are right.
 
@@ -43,8 +45,12 @@ def load_area(reference: str, *, layers: Sequence[str] = (), allow_large: bool =
         AreaError: If there is no such file or region, or it holds no usable polygon.
     """
     _refuse_inline(reference)
-    path = Path(reference)
-    if reference in REGIONS and not path.is_file():
+    path = Path("" if is_geojson_text(reference) else reference)
+    if is_geojson_text(reference):
+        if layers:
+            raise AreaError("an area that was typed has no layers", "leave --area-layer away")
+        area = _area_of_text(reference, allow_swapped=allow_large)
+    elif reference in REGIONS and not path.is_file():
         if layers:
             raise AreaError(f"{reference} is a named region and has no layers", "leave --area-layer away")
         area = Area(reference, shapely.box(*REGIONS[reference]), AreaSource(label=reference, n_polygons=1))
@@ -110,17 +116,33 @@ def _place(geometry: BaseGeometry) -> str:
 
 
 def _refuse_inline(reference: str) -> None:
-    """Refuse a geometry that was typed where a file's name belongs."""
+    """Refuse what is neither a file's name nor GeoJSON."""
     begin = reference.lstrip().upper()
-    if begin.startswith(("{", "[")) or (begin.startswith(_WKT_WORDS) and "(" in begin):
-        kind = "GeoJSON" if begin.startswith(("{", "[")) else "WKT"
+    if is_geojson_text(reference):
+        return
+    if begin.startswith(_WKT_WORDS) and "(" in begin:
         raise AreaError(
-            f"the area is {kind} text ({reference.strip()[:30]}...), wanted a file or a region's name",
-            "save the text in a file such as area.geojson and give its path"
-            + ("" if kind == "GeoJSON" else " (convert it first, in QGIS with New Layer from Clipboard)"),
+            f"the area is WKT text ({reference.strip()[:30]}...), wanted a file, a region's name or GeoJSON",
+            "save it in a file such as area.geojson and give its path (in QGIS with New Layer from Clipboard)",
         )
     if "\0" in reference or max(map(len, reference.encode().split(b"/"))) > 255:
         raise AreaError(f"{reference[:30]!r}... is no file's name", "give the path of a file or a region's name")
+
+
+def is_geojson_text(reference: str) -> bool:
+    """True for a reference that is GeoJSON itself and no name of a file."""
+    return reference.lstrip().startswith(("{", "["))
+
+
+def _area_of_text(text: str, *, allow_swapped: bool) -> Area:
+    """The area of GeoJSON that was typed, named by the ground that it covers: the same text names the same results."""
+    parts = [part for geometry in read_geojson_text(text) for part in parts_of(geometry)]
+    polygons = [part for part in parts if part.geom_type in POLYGONAL]
+    if not polygons:
+        raise AreaError("the area's text holds no polygon", 'type {"type": "Polygon", "coordinates": ...}')
+    geometry = _as_lonlat_polygon(polygons, Path("the area's text"), allow_swapped=allow_swapped)
+    name = f"area-{digest_of(shapely.normalize(geometry).wkb_hex)[:8]}"
+    return Area(name, geometry, AreaSource(label=name, n_polygons=len(polygons)))
 
 
 def _area_of_file(path: Path, layers: Sequence[str], *, allow_swapped: bool) -> Area:

@@ -51,6 +51,21 @@ def read_layers(path: Path, layers: Sequence[str] = ()) -> dict[str, list[BaseGe
     return _read_parquet(path, layers) if path.suffix.lower() == ".parquet" else _read_by_driver(path, layers)
 
 
+def read_geojson_text(text: str) -> list[BaseGeometry]:
+    """All geometries of GeoJSON that was typed, in EPSG:4326.
+
+    Raises:
+        AreaError: If it is no GeoJSON, or holds none.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise AreaError(
+            f"the area {text.strip()[:30]}... is not GeoJSON: {error}", "quote the whole text: '{...}'"
+        ) from error
+    return _lonlat_of_geojson(data, Path("the area's text"))
+
+
 def parts_of(geometry: BaseGeometry) -> Iterator[BaseGeometry]:
     """The single, non-empty geometries in a geometry, however deep they lie in collections."""
     for part in shapely.get_parts(geometry):
