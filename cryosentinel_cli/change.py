@@ -52,6 +52,12 @@ if TYPE_CHECKING:
     help="Vector file of named lakes that always get a row.",
 )
 @click.option(
+    "--glaciers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Vector file of outlines of glaciers (RGI, GLIMS): how far lakes are from them, and what low ice is a glacier's.",
+)
+@click.option(
     "--lakes",
     "inventories",
     multiple=True,
@@ -82,8 +88,8 @@ if TYPE_CHECKING:
 @common
 def change(
     years: tuple[int, ...], aoi: str | None, yes: bool, confidence: float, min_observed: float, watch: Path | None,
-    inventories: tuple[Inventory, ...], layer: str | None, crs: str | None, complete: tuple[int, ...], errors: str,
-    workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
+    glaciers: Path | None, inventories: tuple[Inventory, ...], layer: str | None, crs: str | None, complete: tuple[int, ...],
+    errors: str, workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
 ) -> int:  # fmt: skip
     """Compare the lakes of two or more years.
 
@@ -108,6 +114,7 @@ def change(
             "confidence": confidence,
             "min_observed": min_observed,
             "watch": watch,
+            "glaciers": glaciers,
             "min_area_m2": values["min_area"],
             "complete": tuple(sorted(set(complete))),
             "errors": errors,
@@ -124,10 +131,11 @@ def change(
         raise click.UsageError(f"{min(twice)} is given as a year and as an inventory: leave one away")
     predicting, fetching = predict_settings(values), fetch_settings(values)
     area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
-    if watch is not None:
-        from cryosentinel_core.io.tables.inventories import read_watched
+    from cryosentinel_core.io.tables.inventories import read_glaciers, read_watched
 
+    if watch is not None:
         read_watched(watch)  # what cannot be read is told now, not after hours
+    read_glaciers(glaciers)
     from cryosentinel_core.io.workspace import Workspace
     from cryosentinel_core.workflows.change import change as run_change
     from cryosentinel_core.workflows.predict import predict as run_predict

@@ -19,9 +19,21 @@ from cryosentinel_core.lakes.outlines import repair_polygon
 from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, SERIES_COLUMNS, TREND_COLUMNS, Status
 from cryosentinel_core.scenes.registration import move_outline
 
-_TEXT: Final = ("lake_key", "aliases", "pair", "status", "reason", "total_status", "lake_ids_from", "lake_ids_to")
+_TEXT: Final = (
+    "lake_key",
+    "aliases",
+    "pair",
+    "status",
+    "reason",
+    "total_status",
+    "glacier_contact_from",
+    "glacier_contact_to",
+    "lake_ids_from",
+    "lake_ids_to",
+)
 _WHOLE: Final = ("year_from", "year_to")
-_LAKE: Final = "_lake"
+LAKE: Final = "_lake"
+"""Column of each row's lake, until the table is whole."""
 _METRES_OF_DEGREE: Final = 111_320.0
 
 
@@ -46,7 +58,7 @@ def frame_of_pair(
     with np.errstate(divide="ignore", invalid="ignore"):
         percent = np.where(first.area_m2 > 0, 100.0 * pair.change_m2 / first.area_m2, np.nan)
     columns: dict[str, Any] = {
-        _LAKE: np.arange(len(keys)),
+        LAKE: np.arange(len(keys)),
         "lake_key": [key.lake_key for key in keys],
         "aliases": [";".join(key.aliases) for key in keys],
         "pair": f"{first.year}-{second.year}",
@@ -91,7 +103,7 @@ def as_change_frame(frames: Sequence[gpd.GeoDataFrame], trends: Mapping[str, NDA
     filled = [frame for frame in frames if len(frame)] or list(frames[:1])
     table = pd.concat(filled, ignore_index=True)
     for name, values in trends.items():
-        table[name] = values[table[_LAKE].to_numpy()]
+        table[name] = values[table[LAKE].to_numpy()]
     names = list(CHANGE_COLUMNS) + (list(TREND_COLUMNS) if trends else [])
     for name in names:
         if name in _TEXT:

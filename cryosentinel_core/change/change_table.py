@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cryosentinel_core.change.change_frames import (
+    LAKE,
     as_change_frame,
     as_piece_frame,
     frame_of_pair,
@@ -25,6 +26,7 @@ from cryosentinel_core.change.change_frames import (
 )
 from cryosentinel_core.change.comparability import pairs_of_years
 from cryosentinel_core.change.comparison_basis import ComparisonBasis
+from cryosentinel_core.change.glacier_contact import add_glacier_columns
 from cryosentinel_core.change.lake_history import (
     DRAWN,
     NOT_DRAWN,
@@ -90,6 +92,8 @@ def compare_years(
         judged[a, b] = judge_pair(pair, noise, basis.errors, basis.settings.confidence)
     has_place = np.array([match.place is not None for match in matches], dtype=bool)
     frames = [frame_of_pair(one, keys, ground, has_place) for one in judged.values()]
+    for frame, one in zip(frames, judged.values(), strict=True):
+        add_glacier_columns(frame, frame[LAKE].to_numpy(), one, basis)
     noises = {pair: one.noise for pair, one in judged.items()}
     trends, series = _trends_and_series(lakes, keys, noises, basis) if len(tables) > 2 else ({}, series_frame([], {}))
     pieces = [pieces_between(one, keys, basis.shifts.get(pair), basis.pixel_m) for pair, one in judged.items()]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cryosentinel_core.change.change_errors import ChangeErrors
 from cryosentinel_core.change.lake_history import GroundObserver
+from cryosentinel_core.lakes.glaciers import GlacierOutlines
 from cryosentinel_core.settings.change import ChangeSettings
 from cryosentinel_core.units import PIXEL_M
 
@@ -21,6 +22,7 @@ class ComparisonBasis:
         errors: How the errors of changes are found.
         shifts: Pair of years -> shift (east, north) in metres of the later year's images, taken out of gained and lost ground.
         drawn: Years that are inventories -> True if complete: then a lake that is not drawn was not there.
+        glaciers: Outlines of glaciers; None if nobody gave any.
         pixel_m: Side of the coarsest year's pixels: pieces of gained and lost ground below one are left out.
     """
 
@@ -29,4 +31,5 @@ class ComparisonBasis:
     errors: ChangeErrors = field(default_factory=ChangeErrors)
     shifts: Mapping[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
     drawn: Mapping[int, bool] = field(default_factory=dict)
+    glaciers: GlacierOutlines | None = None
     pixel_m: float = float(PIXEL_M)

@@ -43,6 +43,9 @@ LEVEL_SHARE: Final = 0.2
 OPEN_SHARE: Final = 0.25
 """Share of the water of all years that must be open for ice beside it to be no frozen lake."""
 
+CONTACT_PX: Final = 3
+"""Pixels of a glacier beside a lake's water from which the two touch."""
+
 CONTEXT_PX: Final = 12
 """Pixels around a lake in which ice is followed up its glacier (120 m)."""
 
@@ -103,6 +106,21 @@ def find_hiding_ice(window: LakeWindow) -> dict[int, Mask]:
         doubtful &= ~_is_glacier(window, year, ice, wet, rise, before)
         hiding[year] = ice & ((low | doubtful) & (wet | beside) | _drifts(window, year))
     return hiding
+
+
+def touch_glaciers(window: LakeWindow, hiding: Mapping[int, Mask]) -> dict[int, bool]:
+    """Whether a year's water ends at a glacier: ice over the lake's level, or a glacier's outline, within two pixels of it."""
+    wet = np.logical_or.reduce([window.lake, *(classes == WATER_LAKE for classes in window.water.values())])
+    high = _rise_above_lake(window, wet) > LEVEL_M
+    touching = {}
+    for year, classes in window.water.items():
+        own = (classes == WATER_LAKE) & window.lake
+        glacier = (classes == WATER_SNOW_ICE) & ~hiding[year] & high
+        if window.glaciers is not None:
+            glacier |= window.glaciers & (classes != WATER_LAKE)
+        near = ndimage.binary_dilation(own, structure=_SQUARE, iterations=2)
+        touching[year] = int(np.count_nonzero(near & glacier)) >= CONTACT_PX
+    return touching
 
 
 def tolerance_m(year: int) -> float:

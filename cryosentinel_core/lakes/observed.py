@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -14,7 +14,8 @@ from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import project_geometry
-from cryosentinel_core.lakes.glacier_ice import CONTEXT_PX, LakeWindow, find_hiding_ice
+from cryosentinel_core.lakes.glacier_ice import CONTEXT_PX, LakeWindow, find_hiding_ice, touch_glaciers
+from cryosentinel_core.lakes.glaciers import GlacierOutlines
 from cryosentinel_core.lakes.tables import GroundSeen
 from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_LAND, WATER_SHADOW, WATER_SNOW_ICE, WATER_UNOBSERVED
 from cryosentinel_core.stack.stack import Condition
@@ -48,7 +49,10 @@ class ZoneClasses:
 
 
 def observe_ground(
-    years: Mapping[int, Mapping[int, ZoneClasses]], ground: BaseGeometry, grow_px: int
+    years: Mapping[int, Mapping[int, ZoneClasses]],
+    ground: BaseGeometry,
+    grow_px: int,
+    glaciers: GlacierOutlines | None = None,
 ) -> dict[int, GroundSeen]:
     """Pixels of a piece of ground as each year saw them, in the zone in which the years together saw most of it (tie: lower zone).
 
@@ -58,24 +62,35 @@ def observe_ground(
         years: Year -> EPSG -> class rasters.
         ground: EPSG:4326; a pixel belongs to it if its centre does, or, where it holds no centre, if it touches it.
         grow_px: Pixels to grow the ground by first.
+        glaciers: Outlines of glaciers; None if nobody gave any.
     """
     best = dict.fromkeys(years, GroundSeen())
     for epsg in sorted(set.intersection(*(set(zones) for zones in years.values()))):
         grid, mask = rasterise_ground(ground, epsg, grow_px)
         here = {year: zones[epsg] for year, zones in years.items()}
         water = {year: zone.water(grid) for year, zone in here.items()}
-        if any((classes[mask] == WATER_SNOW_ICE).any() for classes in water.values()):
-            water = _bare_glaciers(here, ground, grid, mask)
-        seen = {year: count_classes(water[year], zones[epsg].condition, grid, mask) for year, zones in years.items()}
+        touching: Mapping[int, bool] = {}
+        if glaciers is not None or any((classes[mask] == WATER_SNOW_ICE).any() for classes in water.values()):
+            water, touching = _bare_glaciers(here, ground, grid, mask, glaciers)
+        seen = {
+            year: replace(
+                count_classes(water[year], zone.condition, grid, mask), touches_glacier=touching.get(year, False)
+            )
+            for year, zone in here.items()
+        }
         if _total_share(seen) > _total_share(best) or not any(each.total for each in best.values()):
             best = seen
     return best
 
 
 def _bare_glaciers(
-    years: Mapping[int, ZoneClasses], ground: BaseGeometry, grid: Grid, mask: NDArray[np.bool_]
-) -> dict[int, NDArray[np.uint8]]:
-    """Classes of each year on a grid, glaciers' ice and snow that cannot hide a lake counted as land."""
+    years: Mapping[int, ZoneClasses],
+    ground: BaseGeometry,
+    grid: Grid,
+    mask: NDArray[np.bool_],
+    glaciers: GlacierOutlines | None,
+) -> tuple[dict[int, NDArray[np.uint8]], dict[int, bool]]:
+    """Classes of each year on a grid, ice that hides no lake counted as land; and whether the year's water ends at a glacier."""
     wide = grid.grown(CONTEXT_PX)
     inner = grid.slices_in(wide)
     wide_mask = np.zeros(wide.shape, dtype=bool)
@@ -88,12 +103,14 @@ def _bare_glaciers(
         water=water,
         heights=heights,
         counts={year: zone.counts(wide) for year, zone in years.items() if zone.counts is not None},
+        glaciers=None if glaciers is None else glaciers.mask_on(wide),
     )
     hiding = find_hiding_ice(window)
-    return {
+    bared = {
         year: np.where((classes == WATER_SNOW_ICE) & ~hiding[year], np.uint8(WATER_LAND), classes)[inner]
         for year, classes in water.items()
     }
+    return bared, touch_glaciers(window, hiding)
 
 
 def rasterise_ground(ground: BaseGeometry, epsg: int, grow_px: int) -> tuple[Grid, NDArray[np.bool_]]:

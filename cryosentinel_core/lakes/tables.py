@@ -77,6 +77,9 @@ CHANGE_COLUMNS: Final = (
     "lon",
     "lat",
     "total_status",
+    "glacier_contact_from",
+    "glacier_contact_to",
+    "glacier_distance_m",
 )
 """Columns of the change table for two years; three or more add `TREND_COLUMNS`."""
 
@@ -133,6 +136,7 @@ class GroundSeen:
         shadow: Terrain shadow.
         cloud: Cloud or its shadow on every date.
         nodata: No acquisition, or not processed.
+        touches_glacier: True if the year's water ends at a glacier.
     """
 
     land: int = 0
@@ -141,6 +145,7 @@ class GroundSeen:
     shadow: int = 0
     cloud: int = 0
     nodata: int = 0
+    touches_glacier: bool = False
 
     @property
     def total(self) -> int:

@@ -20,6 +20,7 @@ class ChangeSettings(Frozen):
         max_day_difference: Days between the dates of two years beyond which a pair is `unobserved` for season.
         min_area_m2: Area that a lake must reach in any year to have a row.
         watch: Vector file of named lakes that always get a row.
+        glaciers: Vector file of outlines of glaciers.
         errors: Where the error of a change comes from: `measured` (on the lakes that are compared), `simulated` (constants), or the
             path of a JSON file that states it.
         complete: Years of inventories that draw every lake there was: what they do not draw was not there.
@@ -30,6 +31,7 @@ class ChangeSettings(Frozen):
     max_day_difference: float = Field(default=30.0, gt=0)
     min_area_m2: float = Field(default=MIN_AREA_M2, gt=0)
     watch: Path | None = None
+    glaciers: Path | None = None
     errors: str = "measured"
     complete: tuple[int, ...] = ()
 

@@ -26,7 +26,7 @@ from cryosentinel_core.change.image_shifts import (
 from cryosentinel_core.change.matching import rows_in_area, rows_in_table
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.io.tables.error_files import read_stated_noise
-from cryosentinel_core.io.tables.inventories import digest_of_file, read_inventory
+from cryosentinel_core.io.tables.inventories import digest_of_file, read_glaciers, read_inventory
 from cryosentinel_core.io.tables.registry import registry_of_ground
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.io.year_results import YearOfLakes, shared_error_model
@@ -105,6 +105,7 @@ def change(
         "years": {str(year): results.digest for year, results in opened.items()},
         "inventories": {str(item.year): plain_inventory(item, drawn[item.year]) for item in inventories},
         "watch": digest_of_file(settings.watch),
+        "glaciers": digest_of_file(settings.glaciers),
     }
 
     def compare(provenance: Provenance) -> None:
@@ -115,6 +116,7 @@ def change(
             reporter.note(note)
         for warning in (*told, *doubts):
             reporter.warn(warning)
+        glaciers = read_glaciers(settings.glaciers)
         read = {year: results.read_outlines() for year, results in opened.items()}
         zones = {year: results.zone_classes() for year, results in opened.items()}
         colours = {year: results.true_colour() for year, results in opened.items()}
@@ -127,7 +129,8 @@ def change(
             in_table |= {year: rows_in_area(table, settings.min_area_m2, area) for year, table in drawn.items()}
         basis = ComparisonBasis(
             settings=settings,
-            observe_ground=lambda ground, grow_px: observe_ground(zones, ground, grow_px),
+            observe_ground=lambda ground, grow_px: observe_ground(zones, ground, grow_px, glaciers),
+            glaciers=glaciers,
             errors=errors,
             shifts=shifts_to_apply(measured, model.registration_m),
             drawn={year: year in settings.complete for year in drawn},
@@ -185,6 +188,7 @@ def change_inventories(
     inputs = {
         "inventories": {str(item.year): plain_inventory(item, tables[item.year]) for item in inventories},
         "watch": digest_of_file(settings.watch),
+        "glaciers": digest_of_file(settings.glaciers),
     }
     provenance = Provenance(
         kind="change of inventories",
@@ -203,6 +207,7 @@ def change_inventories(
             basis=ComparisonBasis(
                 settings=settings,
                 errors=errors,
+                glaciers=read_glaciers(settings.glaciers),
                 drawn={year: year in settings.complete for year in years},
                 pixel_m=pixel_m,
             ),

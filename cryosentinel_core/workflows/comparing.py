@@ -175,7 +175,7 @@ def _name_lakes(this: Comparison, reporter: Reporter) -> tuple[list[Match], list
 
 def plain_settings(years: Sequence[int], settings: ChangeSettings, basis: Mapping[str, Any]) -> dict[str, Any]:
     """Plain data of all that changes a result; files that are named in settings count by their content, elsewhere."""
-    plain = {name: value for name, value in settings.as_plain().items() if name not in ("watch", "errors")}
+    plain = {name: value for name, value in settings.as_plain().items() if name not in ("watch", "glaciers", "errors")}
     return {**plain, "years": list(years), **basis}
 
 

@@ -230,11 +230,27 @@ def test_every_lake_meets_its_fate(workspace: Workspace) -> None:
     grown = summary.table[summary.table["status"] == "grown"].iloc[0]
     assert grown["area_from_m2"] == pytest.approx(np.pi * 150**2, rel=5e-3)
     assert grown["area_to_m2"] == pytest.approx(np.pi * 210**2, rel=5e-3)
+    place = np.hypot(*(summary.table[["lon", "lat"]].to_numpy() - lonlat(*NAMES["eats"])).T)
+    eats = summary.table.iloc[int(place.argmin())]
+    assert (eats["glacier_contact_from"], eats["glacier_contact_to"]) == ("yes", "yes")
+    assert set(summary.table.drop(index=eats.name)["glacier_contact_from"]) == {"no"}
+    assert summary.table["glacier_distance_m"].isna().all()
     assert summary.reasons == {"ice": 1}
     text = summary.as_text()
     assert "2 grown" in text
     assert str(summary.folder) in text
     json.dumps(summary.as_dict(), allow_nan=False)
+
+
+def test_outlines_of_glaciers_give_distances(workspace: Workspace, tmp_path: Path) -> None:
+    """Twelve pixels east of a lake, under debris, so that no ice tells."""
+    west, east = lonlat(300 + 26, 80), lonlat(300 + 40, 40)
+    frame = gpd.GeoDataFrame(geometry=[shapely.box(*west, *east)], crs="EPSG:4326")
+    frame.to_file(tmp_path / "glaciers.gpkg")
+    table = run(workspace, 2017, 2023, glaciers=tmp_path / "glaciers.gpkg").table
+    near = np.hypot(*(table[["lon", "lat"]].to_numpy() - lonlat(300, 60)).T) < 0.002
+    assert table.loc[near, "glacier_distance_m"].tolist() == pytest.approx([120.0], abs=12.0)
+    assert table.loc[near, "glacier_contact_to"].tolist() == ["no"]
 
 
 def test_three_years_tell_the_middle_one_too(workspace: Workspace) -> None:

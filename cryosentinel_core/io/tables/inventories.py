@@ -15,6 +15,7 @@ from cryosentinel_core.errors import DataError, InputError
 from cryosentinel_core.ground.projection import crs_of_earth
 from cryosentinel_core.io.tables.outline_files import read_outline_file
 from cryosentinel_core.io.tables.vector import layers_of, read_layer
+from cryosentinel_core.lakes.glaciers import GlacierOutlines
 from cryosentinel_core.lakes.inventory import clean_inventory
 from cryosentinel_core.lakes.tables import Inventory
 from cryosentinel_core.reporter import Reporter
@@ -62,6 +63,20 @@ def read_watched(path: Path) -> list[tuple[str, BaseGeometry]]:
             if place is not None and not place.is_empty:
                 found.append((name.strip() or f"watched {len(found) + 1}", place))
     return found
+
+
+def read_glaciers(path: Path | None) -> GlacierOutlines | None:
+    """Polygons of all layers of a vector file, such as the Randolph Glacier Inventory's or GLIMS'; None without a file.
+
+    Raises:
+        DataError: If the file cannot be read, does not say its CRS, or holds no polygon.
+    """
+    if path is None:
+        return None
+    places = [place for _, place in read_watched(path) if place.geom_type in ("Polygon", "MultiPolygon")]
+    if not places:
+        raise DataError(f"{path} holds no polygon", "give outlines of glaciers, as RGI and GLIMS publish them")
+    return GlacierOutlines(places)
 
 
 def digest_of_file(path: Path | None) -> str | None:
