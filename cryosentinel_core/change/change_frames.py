@@ -38,7 +38,12 @@ _METRES_OF_DEGREE: Final = 111_320.0
 
 
 def frame_of_pair(
-    pair: JudgedPair, keys: Sequence[Key], ground: NDArray[np.object_], has_place: NDArray[np.bool_]
+    pair: JudgedPair,
+    keys: Sequence[Key],
+    ground: NDArray[np.object_],
+    has_place: NDArray[np.bool_],
+    *,
+    is_only_pair: bool = False,
 ) -> gpd.GeoDataFrame:
     """The rows of a pair of years, in order of the lakes; `_lake` is each row's lake.
 
@@ -47,12 +52,13 @@ def frame_of_pair(
         keys: Keys of the lakes.
         ground: (L,) outlines of all years as one, or the place of a watched lake.
         has_place: (L,) True for watched lakes without an outline in any year.
+        is_only_pair: True if no other year is compared: then the ground is both years' outlines as one.
     """
     first, second = pair.first, pair.second
     drawn = (first.n_outlines > 0) | (second.n_outlines > 0)
     says_nothing = (pair.status == str(Status.STABLE)) | (pair.reason == "not drawn")
     kept = np.flatnonzero(drawn | has_place | ~says_nothing)
-    both = join_outlines(first.outline, second.outline)
+    both = ground if is_only_pair else join_outlines(first.outline, second.outline)
     shown = np.where(drawn, both, ground)
     points = shapely.point_on_surface(shown)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -91,7 +91,7 @@ def compare_years(
         noise = basis.errors.noise_of(pair.first, pair.second, measurable_lakes(pair))
         judged[a, b] = judge_pair(pair, noise, basis.errors, basis.settings.confidence)
     has_place = np.array([match.place is not None for match in matches], dtype=bool)
-    frames = [frame_of_pair(one, keys, ground, has_place) for one in judged.values()]
+    frames = [frame_of_pair(one, keys, ground, has_place, is_only_pair=len(pairs) == 1) for one in judged.values()]
     for frame, one in zip(frames, judged.values(), strict=True):
         add_glacier_columns(frame, frame[LAKE].to_numpy(), one, basis)
     noises = {pair: one.noise for pair, one in judged.items()}

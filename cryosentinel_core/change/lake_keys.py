@@ -15,10 +15,9 @@ from typing import Final
 import geopandas as gpd
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from cryosentinel_core.change.matching import Match, overlap_pairs, parts_that_count, total_area, whole_outline
+from cryosentinel_core.change.matching import Match, overlap_pairs, parts_that_count, whole_outline, whole_outlines
 from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
 
 REGISTRY_COLUMNS: Final = ("lake_key", "first_year", "aliases")
@@ -88,11 +87,12 @@ def assign_keys(
     Returns:
         One key a match, and the registry with new rows and aliases, sorted by key.
     """
-    whole = np.array([whole_outline(match, tables) for match in matches], dtype=object)
-    alone, shared = _votes(whole, registry, pixel_m)
+    alone, shared = _votes(matches, tables, registry, pixel_m)
     known = registry["lake_key"].astype(str).tolist()
     registered_m2 = measure_geodesic(registry.geometry.to_numpy())[0] if len(registry) else np.zeros(0)
-    size = [sum(total_area(tables, year, match.rows(year)) for year in match.members) for match in matches]
+    area = {year: table["area_m2"].to_numpy(dtype=float).tolist() for year, table in tables.items()}
+    outline = {year: table.geometry.to_numpy() for year, table in tables.items()}
+    size = [sum(area[year][row] for year, rows in match.members.items() for row in rows) for match in matches]
     keys: dict[int, Key] = {}
     added: dict[str, tuple[int, BaseGeometry]] = {}
     taken = set(known)
@@ -106,15 +106,15 @@ def assign_keys(
         elif shared[index]:
             parent = known[max(shared[index], key=lambda e: (registered_m2[e], known[e]))]
             names = [_next_suffix(parent, taken)]
-            added[names[0]] = first, shapely.union_all(tables[first].geometry.to_numpy()[list(match.rows(first))])
+            added[names[0]] = first, shapely.union_all(outline[first][list(match.rows(first))])
         elif not match.members:
-            names = [_next_free(lake_id_of(whole[index]), taken)]
+            names = [_next_free(lake_id_of(whole_outline(match, tables)), taken)]
         else:
-            names = []
-            for row in parts_that_count(match, tables, first, min_area_m2):
-                outline = tables[first].geometry.iloc[row]
-                names.append(_next_free(lake_id_of(outline), taken.union(names)))
-                added[names[-1]] = first, outline
+            names, rows = [], match.rows(first)
+            for row in rows if len(rows) == 1 else parts_that_count(match, tables, first, min_area_m2):
+                names.append(_next_free(lake_id_of(outline[first][row]), taken))
+                taken.add(names[-1])
+                added[names[-1]] = first, outline[first][row]
         taken.update(names)
         keys[index] = Key(names[0], tuple(sorted(names[1:])))
     ordered = [keys[index] for index in range(len(matches))]
@@ -145,9 +145,12 @@ def empty_registry() -> gpd.GeoDataFrame:
 
 
 def _votes(
-    whole: NDArray[np.object_], registry: gpd.GeoDataFrame, pixel_m: float
+    matches: Sequence[Match], tables: Mapping[int, gpd.GeoDataFrame], registry: gpd.GeoDataFrame, pixel_m: float
 ) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
     """For each lake the registered outlines that lie under it alone, and those that lie under several lakes."""
+    if not len(registry):
+        return defaultdict(list), defaultdict(list)
+    whole = whole_outlines(matches, tables)
     i, j = overlap_pairs(whole, registry.geometry.to_numpy(), pixel_m**2)
     n_lakes = np.bincount(j, minlength=len(registry))
     alone: dict[int, list[int]] = defaultdict(list)

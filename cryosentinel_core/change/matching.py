@@ -162,7 +162,7 @@ def add_watched(
     if not watched:
         return found, names
     index_of = {id(match): index for index, match in enumerate(found)}
-    tree = shapely.STRtree([whole_outline(match, tables) for match in matches])
+    tree = shapely.STRtree(whole_outlines(matches, tables))
     for name, place in watched:
         hits = [matches[hit] for hit in sorted(tree.query(place, predicate="intersects").tolist())]
         for match in hits or [Match({}, (), place)]:
@@ -239,6 +239,20 @@ def whole_outline(match: Match, tables: Mapping[int, gpd.GeoDataFrame]) -> BaseG
         return match.place if match.place is not None else shapely.Polygon()
     outlines = [tables[year].geometry.to_numpy()[list(rows)] for year, rows in match.members.items()]
     return shapely.union_all(np.concatenate(outlines))
+
+
+def whole_outlines(matches: Sequence[Match], tables: Mapping[int, gpd.GeoDataFrame]) -> NDArray[np.object_]:
+    """(L,) `whole_outline` of many lakes; where one outline lies over itself or over one other alone, all at once."""
+    outline = {year: table.geometry.to_numpy() for year, table in tables.items()}
+    ends = []
+    for match in matches:
+        drawn = [outline[year][row] for year, rows in match.members.items() for row in rows]
+        ends.append((drawn[0], drawn[-1]) if 1 <= len(drawn) <= 2 else (whole_outline(match, tables),) * 2)
+    first, last = np.array(ends, dtype=object).reshape(-1, 2).T
+    found = first.copy()
+    differ = ~shapely.equals_exact(first, last)
+    found[differ] = shapely.union(first[differ], last[differ])
+    return found
 
 
 def total_area(tables: Mapping[int, gpd.GeoDataFrame], year: int, rows: tuple[int, ...]) -> float:

@@ -693,3 +693,24 @@ def test_no_lakes_at_all_are_a_result(workspace: Workspace, monkeypatch: pytest.
     summary = run(workspace, 2017, 2023)
     assert summary.n_rows == 0
     assert (summary.folder / "change.png").exists()
+
+
+def test_an_old_inventory_beside_an_own_year(workspace: Workspace, tmp_path: Path) -> None:
+    """Own years judge the ground of lakes that they lack; the inventory speaks only of those that it draws, inside the area."""
+    area = shapely.box(*lonlat(5, SIDE - 5), *lonlat(SIDE - 5, 5))
+    feature = {"type": "Feature", "properties": {"name": "here"}, "geometry": json.loads(shapely.to_geojson(area))}
+    write_json(workspace.area("here") / "aoi.geojson", feature)
+    old = gpd.read_file(workspace.model("here", 2017, "water-index") / "lakes.gpkg", layer="lakes")
+    far = shapely.Point(79, 43).buffer(0.01)
+    outlines = [*old.geometry[~old.contains(shapely.Point(lonlat(*NAMES["stays"])))], far]
+    gpd.GeoDataFrame(geometry=outlines, crs="EPSG:4326").to_file(tmp_path / "old.gpkg")
+    inventory = Inventory(year=2011, path=str(tmp_path / "old.gpkg"), resolution_m=30)
+    summary = change(
+        workspace, "here", (2023,), "water-index", ChangeSettings(), reporter=Silent(), inventories=[inventory]
+    )
+    found = fates(summary.table, "2011-2023")
+    assert found["grows"] == "grown"
+    assert found["vanishes"] == "vanished"
+    assert found["frozen"] == "unobserved/ice"
+    assert found["stays"] == found["appears"] == "unobserved/not drawn"
+    assert "_inventories" in summary.folder.name
