@@ -44,8 +44,27 @@ def measure_geodesic(geometries: Any) -> tuple[NDArray[np.float64], NDArray[np.f
         geometries: A sequence or array of shapely polygons and multipolygons.
     """
     listed = np.asarray(geometries, dtype=object).ravel()
-    measured = np.array([_measure_rings(geometry) for geometry in listed], dtype=np.float64).reshape(-1, 2)
-    return measured[:, 0].copy(), measured[:, 1].copy()
+    parts, owner = shapely.get_parts(listed, return_index=True)
+    kind = shapely.get_type_id(parts)
+    if np.isin(kind, (shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)).any():
+        measured = np.array([_measure_rings(geometry) for geometry in listed], dtype=np.float64).reshape(-1, 2)
+        return measured[:, 0].copy(), measured[:, 1].copy()
+    parts, owner = parts[kind == shapely.GeometryType.POLYGON], owner[kind == shapely.GeometryType.POLYGON]
+    rings, part = shapely.get_rings(parts, return_index=True)
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    ends = np.cumsum(np.bincount(ring, minlength=len(rings))).tolist()
+    x, y = xy[:, 0].copy(), xy[:, 1].copy()
+    begins = [0, *ends[:-1]] if ends else []
+    measured = np.array(
+        [
+            WGS84.polygon_area_perimeter(x[a:b], y[a:b]) if b - a >= 4 else (0.0, 0.0)
+            for a, b in zip(begins, ends, strict=True)
+        ]
+    ).reshape(-1, 2)
+    is_outer = np.diff(part, prepend=-1) != 0
+    area = np.where(is_outer, 1.0, -1.0) * np.abs(measured[:, 0])
+    found = [np.bincount(owner[part], weights=values, minlength=listed.size) for values in (area, measured[:, 1])]
+    return found[0].astype(np.float64), found[1].astype(np.float64)
 
 
 def circles_of_area(
