@@ -24,12 +24,13 @@ KEYS: Final[dict[str, str]] = {
     "model": "model", "threshold": "threshold", "overlap": "overlap", "tta": "tta", "device": "device",
     "precision": "precision", "batch_size": "batch_size", "min_area": "min_area", "min_elevation": "min_elevation",
     "compile": "compiling", "weights": "weights", "uncertainty": "uncertainty", "confidence": "confidence",
-    "min_observed": "min_observed", "watch": "watch", "yes": "yes",
+    "min_observed": "min_observed", "watch": "watch", "glaciers": "glaciers", "errors": "errors", "threads": "threads",
+    "yes": "yes",
 }  # fmt: skip
 """Keys that a settings file may hold -> the parameter that they set."""
 
 _FOLDER_KEYS = frozenset({"catalog", "optical", "radar", "terrain"})
-_PATH_KEYS = frozenset({"aoi", "watch", "model"}) | _FOLDER_KEYS
+_PATH_KEYS = frozenset({"aoi", "watch", "glaciers", "model"}) | _FOLDER_KEYS
 _LISTS = {"model": 'model = "soup.ckpt", or a list of such', "area_layer": 'area_layer = "lakes", or a list of such'}
 
 

@@ -107,10 +107,12 @@ def pair_of_lakes(
 
 
 def measurable_lakes(pair: LakePair) -> NDArray[np.bool_]:
-    """(L,) True for lakes whose change tells of the years' noise: one outline a year, both seen, not copied from the other."""
+    """(L,) True for lakes whose change tells of the years' noise: one outline a year, both seen, not copied, away from glaciers."""
     alone = (pair.first.n_outlines == 1) & (pair.second.n_outlines == 1) & pair.is_comparable
     copied = alone.copy()
     copied[alone] = shapely.equals(pair.first.outline[alone], pair.second.outline[alone])
+    for year in (pair.first, pair.second):  # fronts move from year to year: that is change, not noise
+        alone &= ~np.array([one.touches_glacier for one in year.seen], dtype=bool)
     return np.asarray(alone & ~copied & ~pair.first.touches_edge & ~pair.second.touches_edge, dtype=np.bool_)
 
 
