@@ -34,7 +34,7 @@ from reference import build_reference
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Grid, hull_of_cells
 from cryosentinel_core.io.rasters.stack_files import read_stack
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.weights.checkpoint_write import write_torch
 from cryosentinel_core.io.weights.model_files import load_segmenter
 from cryosentinel_core.io.workspace import Workspace
@@ -44,9 +44,9 @@ from cryosentinel_core.learn.inference.staging import standardise
 from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, ModelSpec
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, build_network
 from cryosentinel_core.reporter import Silent
-from cryosentinel_core.segment.canvas import LogitCanvas
 from cryosentinel_core.segment.error_model import NETWORK_ERRORS
 from cryosentinel_core.segment.segmenter import ChipBatch
+from cryosentinel_core.segment.window_blending import LogitCanvas
 from cryosentinel_core.segment.windows import cut_chips, encode_logits
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.simulate import SimulateSettings, simulate

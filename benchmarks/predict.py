@@ -142,7 +142,7 @@ def run_ours(args: argparse.Namespace) -> dict[str, Any]:
     """Our segmenter over the same stride, window by window from the raster, blended as the corridor blends."""
     from cryosentinel_core.ground.lattice import Grid
     from cryosentinel_core.io.weights.model_files import load_segmenter
-    from cryosentinel_core.segment.canvas import LogitCanvas
+    from cryosentinel_core.segment.window_blending import LogitCanvas
 
     raster = make_raster(args.side)
     started = time.perf_counter()

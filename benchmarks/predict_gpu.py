@@ -252,7 +252,7 @@ def _fuse_flips(segmenter: Any) -> None:
     """All four flips of a quarter of the batch in one pass, so that a pass has as many windows as without."""
     import torch
 
-    from cryosentinel_core.learn.inference.passes import FLIPS
+    from cryosentinel_core.learn.inference.flip_passes import FLIPS
 
     def average(chips: dict[str, Any]) -> Any:
         quarter = max(1, len(chips["DEM"]) // len(FLIPS))

@@ -23,9 +23,9 @@ from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, ModelSpe
 from cryosentinel_core.learn.network.lake_network import build_network
 from cryosentinel_core.learn.training.batch import standardise_chips
 from cryosentinel_core.learn.training.feed import ChipArrays, Feed
-from cryosentinel_core.learn.training.groups import RateSettings, make_groups
 from cryosentinel_core.learn.training.losses import compute_losses
-from cryosentinel_core.learn.training.recipe import loss_settings
+from cryosentinel_core.learn.training.parameter_groups import RateSettings, make_groups
+from cryosentinel_core.learn.training.training_recipe import loss_settings
 from cryosentinel_core.settings.train import TrainSettings
 
 CPU = torch.device("cpu")

@@ -27,13 +27,13 @@ from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, ModelSpe
 from cryosentinel_core.learn.network.lake_network import build_network
 from cryosentinel_core.learn.training.augment import augment
 from cryosentinel_core.learn.training.batch import standardise_chips
+from cryosentinel_core.learn.training.batch_order import Order, OrderSettings
 from cryosentinel_core.learn.training.distances import by_passes, signed_distances
 from cryosentinel_core.learn.training.feed import ChipArrays, Feed
-from cryosentinel_core.learn.training.groups import RateSettings, make_groups
 from cryosentinel_core.learn.training.losses import compute_losses
-from cryosentinel_core.learn.training.order import Order, OrderSettings
-from cryosentinel_core.learn.training.recipe import augment_settings, loss_settings
+from cryosentinel_core.learn.training.parameter_groups import RateSettings, make_groups
 from cryosentinel_core.learn.training.task import BETAS
+from cryosentinel_core.learn.training.training_recipe import augment_settings, loss_settings
 from cryosentinel_core.settings.train import TrainSettings
 
 PUBLISHED_RATE = 14.0

@@ -295,7 +295,7 @@ def resolve_area(reference: str | None, layers: Sequence[str], workspace: str | 
     from dataclasses import replace
 
     from cryosentinel_core.errors import AreaError
-    from cryosentinel_core.io.tables.area_files import is_geojson_text, load_area
+    from cryosentinel_core.io.tables.area_loading import is_geojson_text, load_area
 
     context = click.get_current_context(silent=True)
     if context is not None and _BBOX in context.meta:

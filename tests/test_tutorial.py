@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from cryosentinel_cli.main import cli
 from cryosentinel_cli.simulate import _in_words
 from cryosentinel_core.errors import CryosentinelError
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.lakes.tables import Status
 from cryosentinel_core.report.change_summary import ChangeSummary
 from cryosentinel_core.simulate import SimulationSummary

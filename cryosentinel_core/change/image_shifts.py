@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryosentinel_core.ground.lattice import Cell, Grid
-from cryosentinel_core.lakes.water_mask import WATER_LAND
+from cryosentinel_core.lakes.pixel_classes import WATER_LAND
 from cryosentinel_core.scenes.registration import (
     MAX_PATCHES,
     MAX_TRIES,

@@ -18,8 +18,8 @@ from cryosentinel_core.chips.metrics import count_pixels
 from cryosentinel_core.chips.scene_pixels import grid_of_chip
 from cryosentinel_core.lakes.components import level_of_threshold
 from cryosentinel_core.lakes.extract import extract_lakes, merge_zones
+from cryosentinel_core.lakes.pixel_classes import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
 from cryosentinel_core.lakes.tables import LakeOrigin, LakeReaders
-from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_LAND, WATER_UNOBSERVED, encode_probability
 from cryosentinel_core.scenes.radiometry import check_offset
 from cryosentinel_core.segment.segmenter import Segmenter
 from cryosentinel_core.segment.windows import encode_logits, encode_spread

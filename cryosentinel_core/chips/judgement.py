@@ -1,4 +1,4 @@
-"""The figures of an evaluation, drawn from what `scores` kept: plain data, nothing rounded.
+"""The figures of an evaluation, drawn from what `validation_scores` kept: plain data, nothing rounded.
 
 Ratios are ratios of totals: counts are summed over chips before anything is divided, as the published protocol does. Every
 interval draws blocks (`bootstrap`).

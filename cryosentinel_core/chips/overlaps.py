@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from cryosentinel_core.chips.footprints import footprints
+from cryosentinel_core.chips.chip_footprints import footprints
 from cryosentinel_core.chips.split import KEPT
 from cryosentinel_core.units import CELL_M
 

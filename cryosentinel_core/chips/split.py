@@ -3,7 +3,7 @@
 A block is a square of latitude and longitude; its split hangs on a hash of its address alone, so that every year, region and person
 gives the same ground to the same split. Two rules are told apart by name. `published` is the released one: chips whose centre lies
 near a block's edge are dropped. `extents` also drops every chip whose real extent touches ground of another split, which alone
-proves, for blocks of any size and at any latitude, that no two kept chips of different splits share ground. Neighbours: `footprints`
+proves, for blocks of any size and at any latitude, that no two kept chips of different splits share ground. Neighbours: `chip_footprints`
 says where a chip's edges lie; `overlaps` proves what is claimed here.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cryosentinel_core.chips.footprints import lonlat_bounds
+from cryosentinel_core.chips.chip_footprints import lonlat_bounds
 from cryosentinel_core.errors import ConfigError
 
 SplitRule = Literal["published", "extents"]

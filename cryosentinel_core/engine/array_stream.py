@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryosentinel_core.engine.precision import SAMPLE_WINDOWS, choose_job_precision
-from cryosentinel_core.engine.stream import STRIP_PX, reason_to_skip
+from cryosentinel_core.engine.job_precision import SAMPLE_WINDOWS, choose_job_precision
 from cryosentinel_core.engine.tile_jobs import stride_of
+from cryosentinel_core.engine.tile_stream import STRIP_PX, reason_to_skip
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.segment.batches import arrays_of, begin_for_sums, stage_batch
-from cryosentinel_core.segment.canvas import LogitCanvas
 from cryosentinel_core.segment.segmenter import ChipBatch, Engine, Segmenter, has_spread
+from cryosentinel_core.segment.window_blending import LogitCanvas
 from cryosentinel_core.segment.windows import BatchFilling, cut_chips, hull_of_windows, window_grid
 from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.stack.stack import Stack

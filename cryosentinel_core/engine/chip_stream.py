@@ -1,6 +1,6 @@
 """Chips through a segmenter in full batches: while a device computes one, the answers of the one before are used.
 
-Neighbours: `stream` does the same for windows of tiles; `segment.batches` begins and waits.
+Neighbours: `tile_stream` does the same for windows of tiles; `segment.batches` begins and waits.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tiles to logits, wherever they are computed: in this process, in its threads, on several GPUs, or on a cluster.
 
-Neighbours: `tile_jobs` does the work; `jobs` and `devices` distribute it; `predict` asks for all tiles that are missing.
+Neighbours: `tile_jobs` does the work; `jobs` and `device_processes` distribute it; `predict` asks for all tiles that are missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
-from cryosentinel_core.engine.devices import run_on_devices
+from cryosentinel_core.engine.device_processes import run_on_devices
 from cryosentinel_core.engine.jobs import run_jobs
 from cryosentinel_core.engine.model_loading import SegmenterHolder
 from cryosentinel_core.engine.stopwatch import WorkDone

@@ -2,7 +2,7 @@
 
 At half overlap a tile of ten cells needs 441 windows, 41 of which its neighbours need too. A window's logits are the same bits
 whoever needs them, so the first tile in the run computes it and the later ones get what it got. What is kept is bounded, whatever the
-area: beyond that a window is computed again. Neighbours: `stream` asks here before it reads.
+area: beyond that a window is computed again. Neighbours: `tile_stream` asks here before it reads.
 """
 
 from __future__ import annotations

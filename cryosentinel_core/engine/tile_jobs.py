@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cryosentinel_core.engine.machine import peak_memory_mib
 from cryosentinel_core.engine.shared_windows import SegmentTask, count_windows
 from cryosentinel_core.engine.stopwatch import Stopwatch, WorkDone
-from cryosentinel_core.engine.stream import OnWindows, TileStream, TileSum
+from cryosentinel_core.engine.tile_stream import OnWindows, TileStream, TileSum
 from cryosentinel_core.ground.lattice import Cell, Tile
 from cryosentinel_core.io.rasters.cogs import write_cog_in_strips
 from cryosentinel_core.io.rasters.mosaic import LOGIT_LAYER, SPREAD_LAYER

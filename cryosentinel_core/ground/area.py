@@ -1,4 +1,4 @@
-"""The area of interest as cells of the lattice. Pure geometry; `io.tables.area_files` reads the files.
+"""The area of interest as cells of the lattice. Pure geometry; `io.tables.area_loading` reads the files.
 
 Three sets of cells, each fixed by the area alone: the cells that it *touches*; the *core*, one ring more, in which every pixel
 gets its full answer (so that a lake that leaves the area is followed for at least 2,240 m); the *ground*, two rings more, which

@@ -18,12 +18,12 @@ from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.rasters.access import Access
 from cryosentinel_core.io.rasters.elevation import read_relief
 from cryosentinel_core.io.rasters.source import read_on_grid
-from cryosentinel_core.scenes.composing import fuse_scenes
 from cryosentinel_core.scenes.items import is_remote
 from cryosentinel_core.scenes.providers import SCL
 from cryosentinel_core.scenes.radiometry import remove_offset
 from cryosentinel_core.scenes.relief import Relief
 from cryosentinel_core.scenes.scene import Scene
+from cryosentinel_core.scenes.stack_assembly import fuse_scenes
 from cryosentinel_core.scenes.terrain import SHADOW_STEP, halo_of_shadow
 
 REMOTE_READS: Final = 4

@@ -21,8 +21,8 @@ from cryosentinel_core.io.rasters.stack_files import Layer
 from cryosentinel_core.io.rasters.stack_files import read_layer as read_stack_layer
 from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import read_json
-from cryosentinel_core.lakes.observed import ZoneClasses
-from cryosentinel_core.lakes.water_mask import WATER_UNOBSERVED
+from cryosentinel_core.lakes.observed_ground import ZoneClasses
+from cryosentinel_core.lakes.pixel_classes import WATER_UNOBSERVED
 from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 from cryosentinel_core.stack.bands import index_of_band
 from cryosentinel_core.stack.stack import COUNT_NAMES

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_SNOW_ICE, WATER_UNOBSERVED
+from cryosentinel_core.lakes.pixel_classes import WATER_LAKE, WATER_SNOW_ICE, WATER_UNOBSERVED
 from cryosentinel_core.stack.stack import COUNT_NAMES
 from cryosentinel_core.units import PIXEL_M
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.area import Area
-from cryosentinel_core.io.tables.area_files import load_area as load_area_file
+from cryosentinel_core.io.tables.area_loading import load_area as load_area_file
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Reporter, Silent
 from cryosentinel_core.settings.change import ChangeSettings

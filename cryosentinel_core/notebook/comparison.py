@@ -18,9 +18,9 @@ from cryosentinel_core.change.matching import match_years, matches_in_table, row
 from cryosentinel_core.errors import DataError, InputError
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.tables.error_files import read_stated_noise
-from cryosentinel_core.lakes.observed import ZoneClasses, observe_ground
+from cryosentinel_core.lakes.observed_ground import ZoneClasses, observe_ground
+from cryosentinel_core.lakes.pixel_classes import WATER_UNOBSERVED
 from cryosentinel_core.lakes.tables import LAKE_COLUMNS, GroundSeen
-from cryosentinel_core.lakes.water_mask import WATER_UNOBSERVED
 from cryosentinel_core.notebook.placed_arrays import place_of
 from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 from cryosentinel_core.settings.change import ChangeSettings

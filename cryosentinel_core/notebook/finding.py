@@ -14,8 +14,8 @@ from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import mask_of_cells
 from cryosentinel_core.ground.projection import project_geometry
 from cryosentinel_core.lakes.extract import extract_lakes, merge_zones
+from cryosentinel_core.lakes.pixel_classes import keep_clear
 from cryosentinel_core.lakes.tables import LakeOrigin, LakeReaders
-from cryosentinel_core.lakes.water_mask import keep_clear
 from cryosentinel_core.notebook.placed_arrays import PlacedGrid, place_of, without_dask
 from cryosentinel_core.notebook.stacks import COUNT_VARIABLES, DATE_VARIABLES
 from cryosentinel_core.segment.error_model import NETWORK_ERRORS, UncertaintyModel

@@ -1,6 +1,6 @@
 """Choice of one optical collection for an area and all its years, so that years stay comparable.
 
-Pure functions on what the catalogues had. Neighbours: `selection` chooses among the scenes of one collection, `workflows.finding` asks
+Pure functions on what the catalogues had. Neighbours: `selection` chooses among the scenes of one collection, `scene_search` asks
 the catalogues, the lock keeps the collection's name.
 """
 

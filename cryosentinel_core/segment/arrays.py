@@ -1,7 +1,7 @@
 """Arrays that sums of logits are kept in: in the host's memory, or on the device that the logits come from.
 
 A canvas adds windows with `*`, `+` and slices, which NumPy and PyTorch write alike and round alike; what they write otherwise stands
-here. Neighbours: `canvas` computes with it; `learn.inference.device_logits` has the one of a GPU.
+here. Neighbours: `window_blending` computes with it; `learn.inference.device_logits` has the one of a GPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A batch on its way through any segmenter: staged in whatever thread cut it, then begun, then waited for.
 
 A segmenter that computes on a device does the three side by side for three batches; one that knows no beginning gets full batches and
-answers at once. Neighbours: `stream` and `chips` make the batches.
+answers at once. Neighbours: `tile_stream` and `chips` make the batches.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Protocol of segmenters: chips in, logits out.
 
 The corridor knows lakes only through this protocol, so that a network, the water index and a constant fake in a test are
-one thing to it. Neighbours: `windows` cuts the chips, `canvas` blends the logits;
+one thing to it. Neighbours: `windows` cuts the chips, `window_blending` blends the logits;
 `water_index` and `learn.inference.network_segmenter` implement it.
 """
 

@@ -30,7 +30,7 @@ from cryosentinel_core.io.tables.inventories import digest_of_file, read_glacier
 from cryosentinel_core.io.tables.registry import registry_of_ground
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.io.year_results import YearOfLakes, shared_error_model
-from cryosentinel_core.lakes.observed import observe_ground
+from cryosentinel_core.lakes.observed_ground import observe_ground
 from cryosentinel_core.lakes.tables import Inventory
 from cryosentinel_core.lakes.uncertainty import INVENTORY_ERRORS
 from cryosentinel_core.provenance import Provenance

@@ -20,8 +20,8 @@ from cryosentinel_core.chips.chip_result import ChipResult
 from cryosentinel_core.chips.scene_pixels import grid_of_chip, middle_window, read_pixels
 from cryosentinel_core.engine.array_stream import segment_grid
 from cryosentinel_core.engine.chip_stream import segment_chips
+from cryosentinel_core.engine.job_precision import SAMPLE_WINDOWS, choose_job_precision
 from cryosentinel_core.engine.model_loading import build_segmenter, decide_threshold, plain_of
-from cryosentinel_core.engine.precision import SAMPLE_WINDOWS, choose_job_precision
 from cryosentinel_core.engine.prefetch import prefetch
 from cryosentinel_core.errors import CryosentinelError, InputError
 from cryosentinel_core.io.chip_results import ChipResults, NameList, open_results

@@ -26,8 +26,8 @@ from cryosentinel_core.io.workspace import is_current, read_json, remove_file, r
 from cryosentinel_core.io.year_results import TrueColour
 from cryosentinel_core.lakes.tables import Inventory
 from cryosentinel_core.provenance import Provenance
+from cryosentinel_core.report.change_picture import draw_change
 from cryosentinel_core.report.change_summary import RECORD, ChangeSummary, counts_of_result, read_summary
-from cryosentinel_core.report.picture import draw_change
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scenes.registration import Registration
 from cryosentinel_core.settings.change import ChangeSettings

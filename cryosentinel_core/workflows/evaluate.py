@@ -15,8 +15,8 @@ from typing import Any
 
 from cryosentinel_core.chips.chip import Chip, chip_of_row
 from cryosentinel_core.chips.chip_index import ChipIndex
-from cryosentinel_core.chips.choosing import facts_of_row, leave_out_wrong, take_split
 from cryosentinel_core.chips.corrections import WrongLabels
+from cryosentinel_core.chips.judged_chips import facts_of_row, leave_out_wrong, take_split
 from cryosentinel_core.chips.judgement import compare, judge, judge_seen, rows_of_scores
 from cryosentinel_core.chips.scores import ChipFacts, Scores
 from cryosentinel_core.chips.split import BlockSplit

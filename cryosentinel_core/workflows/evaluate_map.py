@@ -13,7 +13,7 @@ from cryosentinel_core.io.tables.inventories import read_inventory
 from cryosentinel_core.io.tables.vector import write_csv, write_geopackage
 from cryosentinel_core.io.workspace import Workspace, write_json
 from cryosentinel_core.io.year_results import YearOfLakes
-from cryosentinel_core.lakes.observed import observe_ground
+from cryosentinel_core.lakes.observed_ground import observe_ground
 from cryosentinel_core.lakes.tables import Inventory
 from cryosentinel_core.report.map_evaluation import MapSummary, draw_areas
 from cryosentinel_core.reporter import Reporter

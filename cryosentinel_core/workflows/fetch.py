@@ -1,6 +1,6 @@
 """The corridor from catalogues to stacks: search, select, load, composite, write.
 
-`planning` decides which scenes go in and keeps the lock, `stacking` makes one tile; this room runs them, reuses what is done and
+`scene_plan` decides which scenes go in and keeps the lock, `stacking` makes one tile; this room runs them, reuses what is done and
 sums up.
 """
 
@@ -21,14 +21,14 @@ from cryosentinel_core.ground.season import OCTOBER
 from cryosentinel_core.io.catalogs.scenes_lock import ROLES, Lock
 from cryosentinel_core.io.locks import hold_parts
 from cryosentinel_core.io.rasters.stack_files import RECORD, folder_of_tile
-from cryosentinel_core.io.tables.area_files import refuse_other_ground
+from cryosentinel_core.io.tables.area_loading import refuse_other_ground
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, write_json
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.scenes.scene import Role
 from cryosentinel_core.scenes.selection import Rejection
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.stack.recipe import Recipe
-from cryosentinel_core.workflows.planning import lattice_tiles, plan_years, roles_of
+from cryosentinel_core.workflows.scene_plan import lattice_tiles, plan_years, roles_of
 from cryosentinel_core.workflows.stacking import StackJob, make_stack_tile
 
 _FILES = ("s2.tif", "dem.tif", "clear.tif", "class.tif", "dates.tif")

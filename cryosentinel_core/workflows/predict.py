@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cryosentinel_core.engine.dispatch import segment_tiles
+from cryosentinel_core.engine.job_precision import choose_job_precision, sample_windows
 from cryosentinel_core.engine.model_loading import build_segmenter, decide_threshold, devices_for
-from cryosentinel_core.engine.precision import choose_job_precision, sample_windows
 from cryosentinel_core.engine.threads import continue_with_threads
 from cryosentinel_core.engine.tile_jobs import TileJob
 from cryosentinel_core.ground.area import Area
@@ -27,7 +27,7 @@ from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows.fetch import fetch
 from cryosentinel_core.workflows.predict_year import finish_year
-from cryosentinel_core.workflows.year_plan import YearPlan, YearStack, plan_year
+from cryosentinel_core.workflows.result_plan import YearPlan, YearStack, plan_year
 
 
 def predict(

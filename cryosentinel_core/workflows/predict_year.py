@@ -1,6 +1,6 @@
 """From the segmented tiles of one year to its results: mosaics by zone, lakes, and the record that is written last.
 
-Neighbours: `year_plan` says what there is to do; `io.rasters.zone_rasters` writes and reads the rasters; `lakes` finds the lakes in
+Neighbours: `result_plan` says what there is to do; `io.rasters.zone_rasters` writes and reads the rasters; `lakes` finds the lakes in
 them.
 """
 
@@ -9,21 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from cryosentinel_core.engine.stopwatch import Stopwatch
-from cryosentinel_core.engine.stream import SKIPPED_BECAUSE
 from cryosentinel_core.engine.threads import threads_of
+from cryosentinel_core.engine.tile_stream import SKIPPED_BECAUSE
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Cell, Grid, hull_of_cells
 from cryosentinel_core.io.rasters.zone_rasters import ZoneRasters
 from cryosentinel_core.io.workspace import is_current, read_json, write_json
-from cryosentinel_core.lakes.readers import ZoneSources, make_lake_readers
+from cryosentinel_core.lakes.extraction_readers import ZoneSources, make_lake_readers
+from cryosentinel_core.lakes.pixel_classes import classify_water, count_observed, encode_probability
 from cryosentinel_core.lakes.tables import LakeOrigin
-from cryosentinel_core.lakes.water_mask import classify_water, count_observed, encode_probability
 from cryosentinel_core.report.predict_summary import YearResult
 from cryosentinel_core.reporter import Reporter
 from cryosentinel_core.segment.segmenter import Segmenter
 from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.units import CELL_PX
-from cryosentinel_core.workflows.year_plan import YearPlan
+from cryosentinel_core.workflows.result_plan import YearPlan
 
 
 def finish_year(

@@ -14,7 +14,7 @@ from cryosentinel_core.workflows.training_inputs import open_chips
 
 if TYPE_CHECKING:
     from cryosentinel_core.io.weights.checkpoint import Checkpoint
-    from cryosentinel_core.learn.training.kitchen import Kitchen
+    from cryosentinel_core.learn.training.soup_judging import Kitchen
     from cryosentinel_core.reporter import Reporter
 
 
@@ -151,7 +151,7 @@ def open_kitchen(settings: SoupSettings, first: Checkpoint, reporter: Reporter) 
     """Chips to judge by, split as the first ingredient's run split them; None without chips."""
     if settings.data_dir is None:
         return None
-    from cryosentinel_core.learn.training.kitchen import Kitchen
+    from cryosentinel_core.learn.training.soup_judging import Kitchen
 
     config = first.hyper_parameters.get("config")
     run = TrainSettings.model_validate(config) if isinstance(config, dict) else TrainSettings()

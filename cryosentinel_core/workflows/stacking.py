@@ -2,7 +2,7 @@
 
 load (native pixels -> lattice) -> classify each date -> composite -> write. Band after band, so that each asset is read once and
 memory is bounded by a tile and its dates, never by the area. A scene that cannot be read is left out whole and named, and the
-tile is marked partial. Neighbours: `io.scene_bands` reads, `scenes.composing` decides what becomes of what was read.
+tile is marked partial. Neighbours: `io.scene_bands` reads, `scenes.stack_assembly` decides what becomes of what was read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from cryosentinel_core.io.scene_bands import (
     read_terrain,
 )
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.scenes.composing import (
+from cryosentinel_core.scenes.composite import HALO_PX, PixelPlan, Spectrum, classify_dates
+from cryosentinel_core.scenes.providers import PLANETARY_COMPUTER, SCL
+from cryosentinel_core.scenes.radiometry import JUDGED_BANDS, judge_floors
+from cryosentinel_core.scenes.relief import Relief
+from cryosentinel_core.scenes.scene import Role, Scene
+from cryosentinel_core.scenes.selection import group_overpasses
+from cryosentinel_core.scenes.stack_assembly import (
     OverpassFlags,
     RadarMean,
     clear_other_cells,
@@ -39,12 +45,6 @@ from cryosentinel_core.scenes.composing import (
     share_without_heights,
     stack_radar,
 )
-from cryosentinel_core.scenes.composite import HALO_PX, PixelPlan, Spectrum, classify_dates
-from cryosentinel_core.scenes.providers import PLANETARY_COMPUTER, SCL
-from cryosentinel_core.scenes.radiometry import JUDGED_BANDS, judge_floors
-from cryosentinel_core.scenes.relief import Relief
-from cryosentinel_core.scenes.scene import Role, Scene
-from cryosentinel_core.scenes.selection import group_overpasses
 from cryosentinel_core.stack.bands import S1_NAMES, S2_NAMES
 from cryosentinel_core.stack.recipe import Recipe
 from cryosentinel_core.stack.stack import Stack

@@ -133,7 +133,7 @@ class Prepared:
 def prepare(settings: TrainSettings, chips: SplitChips, reporter: Reporter) -> Prepared:
     """Build network, feed and task of a run."""
     from cryosentinel_core.io.weights.initial_weights import begin_network
-    from cryosentinel_core.learn.training import recipe
+    from cryosentinel_core.learn.training import training_recipe as recipe
 
     spec = make_spec(settings)
     seed = settings.seed if settings.weights_seed is None else settings.weights_seed

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryosentinel_core.chips.spread import Spread, spread_of
+from cryosentinel_core.chips.score_over_runs import Spread, spread_of
 from cryosentinel_core.settings.soup import SoupSettings
 from cryosentinel_core.settings.train import TrainSettings
 from cryosentinel_core.workflows.soup import SoupSummary, soup

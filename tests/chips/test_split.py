@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cryosentinel_core.chips.chip_footprints import footprints
 from cryosentinel_core.chips.chip_index import ChipIndex, assign_splits, find_duplicates
-from cryosentinel_core.chips.footprints import footprints
 from cryosentinel_core.chips.overlaps import find_overlaps
 from cryosentinel_core.chips.split import BUFFER, KEPT, PRETRAINING_SIZE_DEG, BlockSplit
 from cryosentinel_core.errors import ConfigError

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from cryosentinel_cli.main import cli
 from cryosentinel_core.errors import CryosentinelError
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import write_json
 
 WEST, EAST = shapely.box(77.0, 43.0, 77.05, 43.03), shapely.box(77.97, 43.0, 78.03, 43.03)

@@ -12,7 +12,7 @@ from cryosentinel_core.engine.dispatch import segment_tile_on_worker, segment_ti
 from cryosentinel_core.engine.jobs import run_jobs
 from cryosentinel_core.engine.model_loading import build_segmenter
 from cryosentinel_core.errors import ConfigError, RasterError
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings.fetch import FetchSettings

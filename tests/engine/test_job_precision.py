@@ -11,9 +11,9 @@ import pytest
 from made_chips import lake_chip, make_dataset
 from made_stack import FakeNetwork, cells_of, make_jobs, write_made_stack
 
-from cryosentinel_core.engine.precision import choose_job_precision, sample_windows
+from cryosentinel_core.engine.job_precision import choose_job_precision, sample_windows
 from cryosentinel_core.errors import ModelError
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.segment.segmenter import AdjustablePrecision, ChipBatch

@@ -11,7 +11,7 @@ import pytest
 import torch
 from made_stack import cells_of, make_jobs, write_made_stack
 
-from cryosentinel_core.engine.devices import run_on_devices
+from cryosentinel_core.engine.device_processes import run_on_devices
 from cryosentinel_core.engine.dispatch import segment_tiles
 from cryosentinel_core.engine.model_loading import build_segmenter
 from cryosentinel_core.errors import InputError, ModelError

@@ -9,7 +9,7 @@ import pytest
 from made_stack import FakeNetwork
 
 from cryosentinel_core.engine.model_loading import SegmenterHolder
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.segment.segmenter import ThreadedSegmenter

@@ -20,12 +20,13 @@ from cryosentinel_core.ground.area import Area
 from cryosentinel_core.io.catalogs.http import RetryPolicy
 from cryosentinel_core.io.catalogs.scenes_lock import Lock
 from cryosentinel_core.io.catalogs.search import Catalogues
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import Workspace, read_json
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.settings.predict import PredictSettings
-from cryosentinel_core.workflows import finding, planning
+from cryosentinel_core.workflows import scene_plan as planning
+from cryosentinel_core.workflows import scene_search as finding
 from cryosentinel_core.workflows.predict import predict
 
 QUICK = RetryPolicy(attempts=2, wait_s=0.01)

@@ -27,7 +27,7 @@ from cryosentinel_core.ground.season import EPOCH
 from cryosentinel_core.io.locks import hold_part
 from cryosentinel_core.io.rasters.cogs import RasterFormat, write_cog_in_strips
 from cryosentinel_core.io.rasters.stack_files import read_stack, write_stack_tile
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.tables.registry import read_registry, write_registry
 from cryosentinel_core.io.tables.vector import write_lakes
 from cryosentinel_core.io.workspace import Workspace, write_json

@@ -13,7 +13,7 @@ import shapely
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import hull_of_cells
 from cryosentinel_core.io.rasters.stack_files import read_stack
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent

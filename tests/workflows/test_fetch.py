@@ -19,13 +19,14 @@ from cryosentinel_core.io import scene_bands as reading
 from cryosentinel_core.io.catalogs.http import RetryPolicy
 from cryosentinel_core.io.catalogs.search import Catalogues
 from cryosentinel_core.io.rasters.stack_files import read_stack
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import Workspace, read_json
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.stack.stack import Condition, Stack
 from cryosentinel_core.units import CELL_M
-from cryosentinel_core.workflows import finding, planning
+from cryosentinel_core.workflows import scene_plan as planning
+from cryosentinel_core.workflows import scene_search as finding
 from cryosentinel_core.workflows.fetch import FetchSummary, fetch
 
 YEARS = (2017, 2023)

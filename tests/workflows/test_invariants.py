@@ -16,7 +16,7 @@ from made_stack import FakeNetwork
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.rasters.mosaic import read_part
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.report.predict_summary import PredictSummary

@@ -17,7 +17,7 @@ import shapely
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.rasters.mosaic import read_part
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Silent
@@ -154,7 +154,7 @@ def test_zone_border(border_catalogue: Path, tmp_path: Path, weights: Path) -> N
 PEAK_OF_PREDICT = """
 import sys
 from pathlib import Path
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings.fetch import FetchSettings

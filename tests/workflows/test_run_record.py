@@ -13,10 +13,10 @@ from cryosentinel_core.ground.lattice import hull_of_cells
 from cryosentinel_core.io.rasters.mosaic import read_part
 from cryosentinel_core.io.rasters.stack_files import read_layer
 from cryosentinel_core.io.rasters.zone_rasters import ZoneRasters
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.workspace import Workspace
-from cryosentinel_core.lakes.readers import make_lake_readers
-from cryosentinel_core.lakes.water_mask import WATER_UNOBSERVED
+from cryosentinel_core.lakes.extraction_readers import make_lake_readers
+from cryosentinel_core.lakes.pixel_classes import WATER_UNOBSERVED
 from cryosentinel_core.report.predict_summary import PredictSummary
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.settings.fetch import FetchSettings

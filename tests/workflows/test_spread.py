@@ -16,7 +16,7 @@ from cryosentinel_core.engine.tile_jobs import segment_run
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Grid, hull_of_cells
 from cryosentinel_core.io.rasters.mosaic import read_part
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.lakes.tables import BAND_COLUMNS, LAKE_COLUMNS

@@ -8,8 +8,8 @@ import pytest
 import torch
 from made_training import make_chips, tiny_settings
 
-from cryosentinel_core.io.weights.content import read_content
 from cryosentinel_core.io.weights.run_folder import RunFolder
+from cryosentinel_core.io.weights.whole_checkpoint import read_content
 from cryosentinel_core.reporter import Silent
 from cryosentinel_core.workflows.train import train
 

@@ -16,8 +16,8 @@ from made_training import make_chips, tiny_settings
 
 from cryosentinel_core.errors import CheckpointError, ConfigError, OutputWrite
 from cryosentinel_core.io.weights import run_folder, verified_write
-from cryosentinel_core.io.weights.content import read_content
 from cryosentinel_core.io.weights.run_folder import RunFolder, find_run
+from cryosentinel_core.io.weights.whole_checkpoint import read_content
 from cryosentinel_core.learn.training.run_keeper import RunKeeper
 from cryosentinel_core.learn.training.task import LakeTask
 from cryosentinel_core.reporter import Silent

@@ -1,7 +1,7 @@
 """The lock of a year: which scenes go into its stack, as `scenes.json` says it.
 
 A STAC ItemCollection of the chosen items, whose member `cryosentinel` holds the selection's settings and, for each lattice tile,
-the items of each role. `workflows.planning` fills it; `workflows.stacking` reads the scenes that it names.
+the items of each role. `workflows.scene_plan` fills it; `workflows.stacking` reads the scenes that it names.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 from cryosentinel_core.errors import RasterError
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.rasters.cogs import MOSAIC_BLOCK_PX, RasterFormat
-from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_LAND, WATER_SHADOW, WATER_SNOW_ICE, WATER_UNOBSERVED
+from cryosentinel_core.lakes.pixel_classes import WATER_LAKE, WATER_LAND, WATER_SHADOW, WATER_SNOW_ICE, WATER_UNOBSERVED
 from cryosentinel_core.units import (
     LOGIT_NODATA,
     LOGIT_STEP,

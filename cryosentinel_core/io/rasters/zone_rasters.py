@@ -1,6 +1,6 @@
 """Result rasters of one zone and year: the tiles' parts joined to mosaics, and mosaics read back piece by piece.
 
-Neighbours: `mosaic` says which kinds of raster there are; `lakes.readers` says what of them counts as observed.
+Neighbours: `mosaic` says which kinds of raster there are; `lakes.extraction_readers` says what of them counts as observed.
 """
 
 from __future__ import annotations

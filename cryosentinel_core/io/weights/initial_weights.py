@@ -1,6 +1,6 @@
 """What a training run begins with: a checkpoint of a whole network, TerraMind's own encoder, or nothing.
 
-Neighbours: `checkpoint` reads whole networks, `content` the encoder's file, `hub` fetches; `workflows.train` builds the network.
+Neighbours: `checkpoint` reads whole networks, `whole_checkpoint` the encoder's file, `hub` fetches; `workflows.train` builds the network.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from cryosentinel_core.errors import CheckpointError
 from cryosentinel_core.io.weights.checkpoint import read_checkpoint, sha256_of
-from cryosentinel_core.io.weights.content import read_content
 from cryosentinel_core.io.weights.model_files import resolve_model
+from cryosentinel_core.io.weights.whole_checkpoint import read_content
 from cryosentinel_core.learn.model_spec import ModelSpec, Normalisation
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, build_network, load_network
 from cryosentinel_core.stack.recipe import Recipe

@@ -1,7 +1,7 @@
 """A training run on disk, laid out as the published one: `checkpoints/`, `last.ckpt`, `logs/metrics.csv`, `diagnostics/`,
 `config.yaml`.
 
-Neighbours: `verified_write` writes checkpoints, `content` reads them; `learn.training.run_keeper` decides what is kept.
+Neighbours: `verified_write` writes checkpoints, `whole_checkpoint` reads them; `learn.training.run_keeper` decides what is kept.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryosentinel_core.errors import CheckpointError, OutputWrite
-from cryosentinel_core.io.weights.content import read_content
 from cryosentinel_core.io.weights.verified_write import write_verified
+from cryosentinel_core.io.weights.whole_checkpoint import read_content
 from cryosentinel_core.io.workspace import remove_leftovers, safe_name, translate_os_error, write_json, writing
 from cryosentinel_core.learn.training.recorder import Figure
 from cryosentinel_core.learn.training.task import SUM_NAMES

@@ -1,7 +1,7 @@
 """A batch's logits on the device that computes them: checked, and then fetched or left there to be added up.
 
 On a GPU everything here is queued behind the network and nothing waits until the answer is asked for, which the engine does a batch
-later. Neighbours: `network_segmenter` and `ensemble` compute; `canvas` adds up.
+later. Neighbours: `network_segmenter` and `ensemble` compute; `window_blending` adds up.
 """
 
 from __future__ import annotations

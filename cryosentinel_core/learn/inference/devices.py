@@ -1,6 +1,6 @@
 """Devices by the names that users give them, and which there are.
 
-Neighbours: `network_segmenter` computes on one; `engine.devices` starts a process for each of several.
+Neighbours: `network_segmenter` computes on one; `engine.device_processes` starts a process for each of several.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A network as a segmenter: stored chips in, finite logits out.
 
-Names, digests, devices and which precision are chosen here; windows, blending and files are not. Neighbours: `passes` runs the
+Names, digests, devices and which precision are chosen here; windows, blending and files are not. Neighbours: `flip_passes` runs the
 network; `segmenter` says what the corridor expects; `io.weights.model_files` builds one from a file.
 """
 
@@ -20,7 +20,7 @@ from cryosentinel_core.learn.inference.batch_size import CPU_BATCH
 from cryosentinel_core.learn.inference.compiling import Compiling
 from cryosentinel_core.learn.inference.device_logits import DeviceArrays, DeviceLogits, put_in_order
 from cryosentinel_core.learn.inference.devices import choose_device
-from cryosentinel_core.learn.inference.passes import FLIPS, Passes
+from cryosentinel_core.learn.inference.flip_passes import FLIPS, Passes
 from cryosentinel_core.learn.inference.precision import Precision, bf16_error, choose_precision, store_in_bf16
 from cryosentinel_core.learn.inference.staging import StagedChips, Standardiser, allocate, send_rows, stage_chips
 from cryosentinel_core.learn.model_spec import choose_modalities

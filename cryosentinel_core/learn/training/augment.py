@@ -1,7 +1,7 @@
 """Augmentation of standardised chips on the device: flips, gain jitter, rescaling, mosaic, copy-paste.
 
 All dice are thrown by a generator on the CPU, a batch's own, before anything is computed: what is drawn depends neither on the device
-nor on what the chips hold. Neighbours: `order` makes the generator; `batch` has the chips; label and validity travel with the
+nor on what the chips hold. Neighbours: `batch_order` makes the generator; `batch` has the chips; label and validity travel with the
 values, so that the distances of the boundary term are those of the label as augmented.
 """
 

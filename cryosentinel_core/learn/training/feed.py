@@ -1,7 +1,7 @@
 """Where chips lie while a network is trained, and how a batch of them comes to the device.
 
 Decoded chips are four arrays of stored numbers, 1.76 MB a chip: on the device itself where it has room, else in pinned memory of the
-host, else in their file on disk. Neighbours: `io.chip_cache` makes the file; `order` says which rows; `batch` standardises.
+host, else in their file on disk. Neighbours: `io.chip_cache` makes the file; `batch_order` says which rows; `batch` standardises.
 """
 
 from __future__ import annotations

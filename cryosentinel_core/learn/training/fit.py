@@ -1,6 +1,6 @@
 """A run from its first step, or from a checkpoint, to its end, by Lightning's trainer.
 
-Neighbours: `task` is what is trained; `run_keeper` what is kept; `position` where a run is entered.
+Neighbours: `task` is what is trained; `run_keeper` what is kept; `resume_position` where a run is entered.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lightning.pytorch import Callback, Trainer
 from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError
 from cryosentinel_core.learn.training.ema import MovingAverage
 from cryosentinel_core.learn.training.generators import seeded
-from cryosentinel_core.learn.training.position import Position, set_loops
 from cryosentinel_core.learn.training.recorder import Recorder
+from cryosentinel_core.learn.training.resume_position import Position, set_loops
 from cryosentinel_core.learn.training.run_keeper import KeepSettings, RunKeeper, Standing
 from cryosentinel_core.learn.training.task import LakeTask, Steps
 from cryosentinel_core.reporter import Reporter

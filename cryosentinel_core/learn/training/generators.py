@@ -1,6 +1,6 @@
 """All random generators of the process: seeded for the time of a run, their states as plain data for its checkpoints.
 
-Order and augmentation have generators of their own (`order`); these are for whatever else draws. Neighbours: `fit` seeds them,
+Order and augmentation have generators of their own (`batch_order`); these are for whatever else draws. Neighbours: `fit` seeds them,
 `run_keeper` saves and restores them.
 """
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cryosentinel_core.learn.inference.passes import FLIPS
+from cryosentinel_core.learn.inference.flip_passes import FLIPS
 from cryosentinel_core.learn.model_spec import Normalisation
 from cryosentinel_core.learn.training.batch import standardise_chips
 from cryosentinel_core.learn.training.feed import Feed
 from cryosentinel_core.learn.training.losses import LossSettings, compute_losses
-from cryosentinel_core.learn.training.scores import Tally
+from cryosentinel_core.learn.training.validation_scores import Tally
 
 Network = Callable[[dict[str, Tensor]], Tensor]
 

@@ -17,8 +17,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cryosentinel_core.learn.training.ema import STATE_KEY, MovingAverage
 from cryosentinel_core.learn.training.generators import get_generators, set_generators
-from cryosentinel_core.learn.training.position import Position
 from cryosentinel_core.learn.training.recorder import Figure, Recorder
+from cryosentinel_core.learn.training.resume_position import Position
 from cryosentinel_core.learn.training.task import SUM_NAMES, LakeTask
 from cryosentinel_core.reporter import Reporter
 

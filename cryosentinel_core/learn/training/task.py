@@ -2,7 +2,7 @@
 
 Batches are not handed in by a loader: a step asks the feed for the chips that seed, epoch and place in the epoch say, so that
 a run can
-be entered anywhere. Neighbours: `order`, `feed`, `batch`, `augment` and `losses` do the work; `run_keeper` decides what is kept of it.
+be entered anywhere. Neighbours: `batch_order`, `feed`, `batch`, `augment` and `losses` do the work; `run_keeper` decides what is kept of it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from cryosentinel_core.learn.model_spec import Normalisation
 from cryosentinel_core.learn.network.lake_network import LakeNetwork
 from cryosentinel_core.learn.training.augment import AugmentSettings, augment
 from cryosentinel_core.learn.training.batch import TrainingChips, standardise_chips
+from cryosentinel_core.learn.training.batch_order import Order
 from cryosentinel_core.learn.training.feed import Feed
-from cryosentinel_core.learn.training.groups import ParameterGroup, RateSettings, make_groups
 from cryosentinel_core.learn.training.judging import JudgeSettings, split_rows, tally_chips
 from cryosentinel_core.learn.training.losses import TERMS, LossSettings, compute_losses
-from cryosentinel_core.learn.training.order import Order
+from cryosentinel_core.learn.training.parameter_groups import ParameterGroup, RateSettings, make_groups
 from cryosentinel_core.learn.training.schedule import Schedule
-from cryosentinel_core.learn.training.scores import Tally
+from cryosentinel_core.learn.training.validation_scores import Tally
 
 BETAS: Final = (0.9, 0.999)
 """Of AdamW."""

@@ -20,8 +20,8 @@ from cryosentinel_core.learn.inference.ensemble import EnsembleSegmenter
 from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
 from cryosentinel_core.learn.network.random_weights import make_random_weights
 from cryosentinel_core.segment.arrays import HOST
-from cryosentinel_core.segment.canvas import LogitCanvas
 from cryosentinel_core.segment.segmenter import Engine
+from cryosentinel_core.segment.window_blending import LogitCanvas
 
 CPU = torch.device("cpu")
 TENSORS = DeviceArrays(CPU, lambda take: take())

@@ -13,8 +13,8 @@ from test_network_segmenter import SPEC, make_batch, take
 
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.inference.ensemble import EnsembleSegmenter
+from cryosentinel_core.learn.inference.flip_passes import Passes
 from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
-from cryosentinel_core.learn.inference.passes import Passes
 from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
 from cryosentinel_core.learn.network.lake_network import load_network
 from cryosentinel_core.learn.network.random_weights import make_random_weights
@@ -113,7 +113,9 @@ def test_one_batch_size_suits_all(weights: list[dict[str, torch.Tensor]], monkey
     for network in networks:
         network.passes._finds_batch = True
     sizes = iter([32, 8, 16])
-    monkeypatch.setattr("cryosentinel_core.learn.inference.passes.find_batch_size", lambda rate_of, most: next(sizes))
+    monkeypatch.setattr(
+        "cryosentinel_core.learn.inference.flip_passes.find_batch_size", lambda rate_of, most: next(sizes)
+    )
     order: list[Passes] = []
     monkeypatch.setattr(Passes, "choose_compiling", lambda self, n: order.append(self))
     ensemble = EnsembleSegmenter(networks)

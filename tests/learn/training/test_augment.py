@@ -7,7 +7,7 @@ import torch
 
 from cryosentinel_core.learn.training.augment import AugmentSettings, augment, paste_water, rescale
 from cryosentinel_core.learn.training.batch import TrainingChips
-from cryosentinel_core.learn.training.order import make_generator
+from cryosentinel_core.learn.training.batch_order import make_generator
 
 
 def make(n: int = 4, side: int = 16) -> TrainingChips:

@@ -11,8 +11,8 @@ import torch
 
 from cryosentinel_core.learn.model_spec import MODALITIES, PRETRAINING_NORMALISATION, PUBLISHED_NORMALISATION
 from cryosentinel_core.learn.training.batch import StoredChips, standardise_chips
+from cryosentinel_core.learn.training.batch_order import Order, OrderSettings, weigh_chips
 from cryosentinel_core.learn.training.feed import ChipArrays, Feed
-from cryosentinel_core.learn.training.order import Order, OrderSettings, weigh_chips
 
 CPU = torch.device("cpu")
 

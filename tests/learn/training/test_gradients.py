@@ -9,7 +9,7 @@ from cryosentinel_core.learn.inference.precision import make_probe
 from cryosentinel_core.learn.model_spec import ModelSpec
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, build_network, load_network
 from cryosentinel_core.learn.network.random_weights import make_random_weights
-from cryosentinel_core.learn.training.recipe import shape_network
+from cryosentinel_core.learn.training.training_recipe import shape_network
 from cryosentinel_core.settings.train import ModelSettings
 
 SPEC = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=8)

@@ -34,7 +34,7 @@ from cryosentinel_core.scenes.selection import (
 from cryosentinel_core.scenes.terrain import SHADOW_HALO_PX
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.units import PIXEL_M
-from cryosentinel_core.workflows.finding import (
+from cryosentinel_core.workflows.scene_search import (
     FoundScenes,
     Search,
     choose_optical,

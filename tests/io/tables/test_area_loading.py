@@ -17,7 +17,7 @@ from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import owner_of_cell
 from cryosentinel_core.ground.projection import Zone
 from cryosentinel_core.ground.regions import REGIONS
-from cryosentinel_core.io.tables.area_files import load_area
+from cryosentinel_core.io.tables.area_loading import load_area
 
 BOX = shapely.box(76.95, 43.0, 77.05, 43.08)
 

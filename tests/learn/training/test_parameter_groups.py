@@ -12,7 +12,7 @@ from torch import nn
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.model_spec import ModelSpec
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, _EmptyParameters, build_network
-from cryosentinel_core.learn.training.groups import ParameterGroup, RateSettings, make_groups
+from cryosentinel_core.learn.training.parameter_groups import ParameterGroup, RateSettings, make_groups
 
 TINY = ModelSpec(backbone="terramind_v1_tiny", decoder_channels=16)
 

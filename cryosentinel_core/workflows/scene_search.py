@@ -1,6 +1,6 @@
 """Scenes that the catalogues have for an area: optical ones of one collection, terrain, radar, each from the first place that has it.
 
-Neighbours: `io.catalogs.search` asks one catalogue; `scenes.collections` and `scenes.selection` choose; `planning` enters the choice
+Neighbours: `io.catalogs.search` asks one catalogue; `scenes.collections` and `scenes.selection` choose; `scene_plan` enters the choice
 into the lock.
 """
 

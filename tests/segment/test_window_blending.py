@@ -7,7 +7,7 @@ import pytest
 
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.lattice import Cell, Grid, windows_touching
-from cryosentinel_core.segment.canvas import LogitCanvas, gaussian_weights
+from cryosentinel_core.segment.window_blending import LogitCanvas, gaussian_weights
 from cryosentinel_core.units import CELL_PX
 
 

@@ -16,8 +16,8 @@ from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import project_geometry
 from cryosentinel_core.lakes.glacier_ice import CONTEXT_PX, LakeWindow, find_hiding_ice, touch_glaciers
 from cryosentinel_core.lakes.glaciers import GlacierOutlines
+from cryosentinel_core.lakes.pixel_classes import WATER_LAKE, WATER_LAND, WATER_SHADOW, WATER_SNOW_ICE, WATER_UNOBSERVED
 from cryosentinel_core.lakes.tables import GroundSeen
-from cryosentinel_core.lakes.water_mask import WATER_LAKE, WATER_LAND, WATER_SHADOW, WATER_SNOW_ICE, WATER_UNOBSERVED
 from cryosentinel_core.stack.stack import Condition
 from cryosentinel_core.units import PIXEL_M
 

@@ -1,7 +1,7 @@
 """Areas of interest from files and names, checked so that a wrong one is refused with a reason.
 
 Reads GeoJSON, and with pyogrio whatever it knows: GeoPackage, Shapefile, KML, KMZ, and so on, in any CRS. Every polygon of every
-layer is taken. What comes out is one valid multipolygon in EPSG:4326, cut at the antimeridian. `area_parts` reads, this room
+layer is taken. What comes out is one valid multipolygon in EPSG:4326, cut at the antimeridian. `area_geometries` reads, this room
 judges.
 """
 
@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 from cryosentinel_core.errors import AreaError
 from cryosentinel_core.ground.area import HIGH_MOUNTAIN_ASIA, Area, AreaSource
 from cryosentinel_core.ground.regions import REGIONS
-from cryosentinel_core.io.tables.area_parts import POLYGONAL, parts_of, read_geojson_text, read_layers
+from cryosentinel_core.io.tables.area_geometries import POLYGONAL, parts_of, read_geojson_text, read_layers
 from cryosentinel_core.io.workspace import read_json, safe_name
 from cryosentinel_core.provenance import digest_of
 

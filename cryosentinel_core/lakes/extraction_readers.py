@@ -1,6 +1,6 @@
 """Readers that lakes are extracted through, made of a zone's rasters: what counts as observed, and what as processed.
 
-Neighbours: `water_mask` holds the rules; `extract` reads; `io.rasters.zone_rasters` opens the files.
+Neighbours: `pixel_classes` holds the rules; `extract` reads; `io.rasters.zone_rasters` opens the files.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cryosentinel_core.ground.lattice import Cell, Grid, mask_of_cells
+from cryosentinel_core.lakes.pixel_classes import keep_clear, keep_processed
 from cryosentinel_core.lakes.tables import LakeReaders
-from cryosentinel_core.lakes.water_mask import keep_clear, keep_processed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,6 +1,6 @@
 """Geometries of a vector file, layer by layer, in longitude and latitude: all of them, not yet judged.
 
-`area_files` decides what makes an area of them.
+`area_loading` decides what makes an area of them.
 """
 
 from __future__ import annotations

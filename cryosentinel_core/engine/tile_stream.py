@@ -31,8 +31,8 @@ from cryosentinel_core.engine.stopwatch import Stopwatch
 from cryosentinel_core.ground.lattice import Grid, hull_of_cells, mask_of_cells
 from cryosentinel_core.io.rasters.stack_files import read_stack
 from cryosentinel_core.segment.batches import arrays_of, begin_for_sums, stage_batch
-from cryosentinel_core.segment.canvas import LogitCanvas
 from cryosentinel_core.segment.segmenter import Engine, Segmenter, has_spread
+from cryosentinel_core.segment.window_blending import LogitCanvas
 from cryosentinel_core.segment.windows import BatchFilling, encode_logits, encode_spread, hull_of_windows, window_grid
 from cryosentinel_core.stack.stack import Stack
 from cryosentinel_core.units import CELL_PX

@@ -19,8 +19,8 @@ from cryosentinel_core.change.matching import match_years
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.year_results import TrueColour
 from cryosentinel_core.lakes.tables import GroundSeen
+from cryosentinel_core.report.change_picture import GAINED, LOST, draw_change
 from cryosentinel_core.report.maps import MAX_SIDE_PX, read_image, stretch_limits
-from cryosentinel_core.report.picture import GAINED, LOST, draw_change
 from cryosentinel_core.settings.change import ChangeSettings
 
 EPSG = 32643

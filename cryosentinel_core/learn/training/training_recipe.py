@@ -18,11 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 from cryosentinel_core.learn.inference.devices import choose_device
 from cryosentinel_core.learn.training.augment import AugmentSettings
+from cryosentinel_core.learn.training.batch_order import Order, OrderSettings
 from cryosentinel_core.learn.training.feed import ChipArrays, Feed, choose_place
 from cryosentinel_core.learn.training.fit import MachineSettings
-from cryosentinel_core.learn.training.groups import RateSettings
 from cryosentinel_core.learn.training.losses import LossSettings
-from cryosentinel_core.learn.training.order import Order, OrderSettings
+from cryosentinel_core.learn.training.parameter_groups import RateSettings
 from cryosentinel_core.learn.training.run_keeper import KeepSettings
 from cryosentinel_core.learn.training.schedule import Schedule, swa_start_epoch
 from cryosentinel_core.learn.training.task import LakeTask, Rows, TaskSettings

@@ -29,6 +29,16 @@ from cryosentinel_core.ground.projection import transformer
 from cryosentinel_core.io.workspace import writing
 from cryosentinel_core.io.year_results import TrueColour
 from cryosentinel_core.lakes.tables import Status
+from cryosentinel_core.report.change_panels import (
+    DPI,
+    HEIGHT_IN,
+    N_CLOSE_UPS,
+    WIDTH_IN,
+    close_up_grid,
+    extent_of_rows,
+    map_boxes,
+    zone_of_rows,
+)
 from cryosentinel_core.report.maps import (
     DARK,
     QUIET,
@@ -43,16 +53,6 @@ from cryosentinel_core.report.maps import (
     shore_style,
     show_ground,
     stretch_limits,
-)
-from cryosentinel_core.report.panels import (
-    DPI,
-    HEIGHT_IN,
-    N_CLOSE_UPS,
-    WIDTH_IN,
-    close_up_grid,
-    extent_of_rows,
-    map_boxes,
-    zone_of_rows,
 )
 from cryosentinel_core.reporter import counted
 from cryosentinel_core.units import HECTARE_M2

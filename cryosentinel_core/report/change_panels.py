@@ -1,6 +1,6 @@
 """Panels of the picture: their places on the page, and the ground that each shows.
 
-Neighbours: `maps` draws one map; `picture` puts the page together.
+Neighbours: `maps` draws one map; `change_picture` puts the page together.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import transformer
-from cryosentinel_core.lakes.observed import ReadClasses, ZoneClasses, observe_ground, rasterise_ground
+from cryosentinel_core.lakes.observed_ground import ReadClasses, ZoneClasses, observe_ground, rasterise_ground
 from cryosentinel_core.lakes.tables import GroundSeen
 from cryosentinel_core.stack.stack import Condition
 

@@ -10,7 +10,7 @@ import torch
 from test_network_segmenter import SPEC, make_batch, make_segmenter
 
 from cryosentinel_core.errors import ModelError
-from cryosentinel_core.learn.inference import passes
+from cryosentinel_core.learn.inference import flip_passes as passes
 from cryosentinel_core.learn.inference.batch_size import most_windows
 from cryosentinel_core.learn.network.random_weights import make_random_weights
 

@@ -16,16 +16,16 @@ from made_stack import EPSG, FakeNetwork, cells_of, make_jobs, write_made_stack
 from cryosentinel_core.engine import tile_jobs as segment
 from cryosentinel_core.engine.shared_windows import SegmentTask, SharedWindowPlan
 from cryosentinel_core.engine.stopwatch import Stopwatch
-from cryosentinel_core.engine.stream import TileStream
 from cryosentinel_core.engine.tile_jobs import segment_cells, segment_run
+from cryosentinel_core.engine.tile_stream import TileStream
 from cryosentinel_core.errors import ModelError, OutputWrite, RasterError
 from cryosentinel_core.ground.lattice import Cell, hull_of_cells, mask_of_cells, windows_touching
 from cryosentinel_core.io.rasters.mosaic import read_part
 from cryosentinel_core.io.rasters.stack_files import read_stack
 from cryosentinel_core.learn.inference.device_logits import DeviceArrays
 from cryosentinel_core.segment.arrays import HOST, Arrays
-from cryosentinel_core.segment.canvas import LogitCanvas
 from cryosentinel_core.segment.segmenter import ChipBatch, Engine
+from cryosentinel_core.segment.window_blending import LogitCanvas
 from cryosentinel_core.segment.windows import BatchFilling, cut_chips, encode_logits, hull_of_windows, join_batches
 from cryosentinel_core.units import LOGIT_NODATA
 
@@ -146,7 +146,7 @@ def test_batches_are_full_across_strips_and_tiles(stack: Path, kind: type[Stepwi
 def test_with_room_for_few_shared_windows_the_rest_is_computed_again(
     stack: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    monkeypatch.setattr("cryosentinel_core.engine.stream.SharedWindowPlan", partial(SharedWindowPlan, room=room))
+    monkeypatch.setattr("cryosentinel_core.engine.tile_stream.SharedWindowPlan", partial(SharedWindowPlan, room=room))
     tasks = [SegmentTask(stack=stack, stack_tile_cells=2, cells=(cell,)) for cell in WANTED]
     fake = Stepwise(4)
     stream = TileStream(fake, 112, Stopwatch())

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from cryosentinel_core.learn.inference.devices import choose_device
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, load_network
+from cryosentinel_core.learn.training.batch_order import Order
 from cryosentinel_core.learn.training.feed import ChipArrays, Feed, choose_place
 from cryosentinel_core.learn.training.judging import JudgeSettings, estimate_batch_norms, split_rows, tally_chips
-from cryosentinel_core.learn.training.order import Order
-from cryosentinel_core.learn.training.recipe import loss_settings, order_settings
-from cryosentinel_core.learn.training.scores import Tally
 from cryosentinel_core.learn.training.soup import GreedyChoice, State, choose_greedily
+from cryosentinel_core.learn.training.training_recipe import loss_settings, order_settings
+from cryosentinel_core.learn.training.validation_scores import Tally
 
 if TYPE_CHECKING:
     from cryosentinel_core.learn.model_spec import ModelSpec, Normalisation
