@@ -109,7 +109,7 @@ def test_torch_and_disk_stay_in_their_rooms(path: Path) -> None:
         assert not names & DISK
 
 
-PURE_WORKFLOWS = ["chips", "predict", "predict_year", "year_plan"]
+PURE_WORKFLOWS = ["chips", "predict", "predict_year", "result_plan"]
 """Workflows that decide nothing: they open doors, call rooms and save, so arrays and tables pass through them unseen."""
 
 

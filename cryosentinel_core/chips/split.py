@@ -3,8 +3,8 @@
 A block is a square of latitude and longitude; its split hangs on a hash of its address alone, so that every year, region and person
 gives the same ground to the same split. Two rules are told apart by name. `published` is the released one: chips whose centre lies
 near a block's edge are dropped. `extents` also drops every chip whose real extent touches ground of another split, which alone
-proves, for blocks of any size and at any latitude, that no two kept chips of different splits share ground. Neighbours: `chip_footprints`
-says where a chip's edges lie; `overlaps` proves what is claimed here.
+proves, for blocks of any size and at any latitude, that no two kept chips of different splits share ground. Neighbours:
+`chip_footprints` says where a chip's edges lie; `overlaps` proves what is claimed here.
 """
 
 from __future__ import annotations

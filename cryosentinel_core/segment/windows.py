@@ -1,7 +1,7 @@
 """Windows on the lattice: cut chips from a stack, store logits.
 
-A window's address and content depend on the lattice alone. Neighbours: `segmenter` says what a chip holds; `window_blending` blends the logits
-of windows; the predict workflow feeds both.
+A window's address and content depend on the lattice alone. Neighbours: `segmenter` says what a chip holds;
+`window_blending` blends the logits of windows; the predict workflow feeds both.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a training run begins with: a checkpoint of a whole network, TerraMind's own encoder, or nothing.
 
-Neighbours: `checkpoint` reads whole networks, `whole_checkpoint` the encoder's file, `hub` fetches; `workflows.train` builds the network.
+Neighbours: `checkpoint` reads whole networks, `whole_checkpoint` the encoder's file, `hub` fetches; `workflows.train`
+builds the network.
 """
 
 from __future__ import annotations

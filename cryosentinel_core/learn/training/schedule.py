@@ -1,7 +1,7 @@
 """Learning rates as a function of step and epoch alone: warm-up, cosine, and the flat phase whose snapshots are averaged.
 
-There is no state to be saved: a run that is gone on with has the rates that it would have had. Neighbours: `parameter_groups` says each group's
-peak; `task` sets the rates before each step.
+There is no state to be saved: a run that is gone on with has the rates that it would have had. Neighbours:
+`parameter_groups` says each group's peak; `task` sets the rates before each step.
 """
 
 from __future__ import annotations

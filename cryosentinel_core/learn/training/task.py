@@ -1,8 +1,8 @@
 """The fit as Lightning sees it: one step of training, one pass of judging, and the optimiser.
 
 Batches are not handed in by a loader: a step asks the feed for the chips that seed, epoch and place in the epoch say, so that
-a run can
-be entered anywhere. Neighbours: `batch_order`, `feed`, `batch`, `augment` and `losses` do the work; `run_keeper` decides what is kept of it.
+a run can be entered anywhere. Neighbours: `batch_order`, `feed`, `batch`, `augment` and `losses` do the work; `run_keeper` decides
+what is kept of it.
 """
 
 from __future__ import annotations
