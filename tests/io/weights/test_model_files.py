@@ -90,6 +90,7 @@ def test_cached_files_need_no_network(tmp_path: Path, monkeypatch: pytest.Monkey
         {
             "repo_id": "owner/repo",
             "filename": "folder/soup.ckpt",
+            "repo_type": "model",
             "revision": "main",
             "cache_dir": tmp_path,
             "local_files_only": True,
