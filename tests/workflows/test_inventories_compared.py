@@ -181,7 +181,8 @@ def test_what_cuts_shuffles_or_repeats_outlines_changes_nothing(tmp_path: Path) 
     """A lake cut along a line, rows in another order, all in one row, a copy shifted by a pixel: the same lakes and areas."""
     from shapely.ops import split
 
-    apart = [box(8 * n, 0, 8 * n + 2 + 0.1 * n, 2) for n in range(12)]  # over ten pixels: parts of a row nearer are one lake
+    # Over ten pixels apart: parts of one row that lie nearer are one lake.
+    apart = [box(8 * n, 0, 8 * n + 2 + 0.1 * n, 2) for n in range(12)]
     ragged = [shapely.segmentize(one.buffer(0.0003), 0.0001) for one in apart]
     after = save(tmp_path / "b.gpkg", [shapely.affinity.scale(one, 1.1, 1.1) for one in ragged]) + "@30m"
     _, plain = compare(tmp_path / "w0", {2010: save(tmp_path / "a.gpkg", ragged) + "@30m", 2020: after})
