@@ -22,6 +22,7 @@ from cryosentinel_core.lakes.observed_ground import ZoneClasses, observe_ground
 from cryosentinel_core.lakes.pixel_classes import WATER_UNOBSERVED
 from cryosentinel_core.lakes.tables import LAKE_COLUMNS, GroundSeen
 from cryosentinel_core.notebook.placed_arrays import place_of
+from cryosentinel_core.notebook.stacks import COUNT_VARIABLES
 from cryosentinel_core.segment.error_model import WATER_INDEX_ERRORS, UncertaintyModel
 from cryosentinel_core.settings.change import ChangeSettings
 from cryosentinel_core.stack.stack import Condition
@@ -42,8 +43,10 @@ def compare_lakes(
     Args:
         lakes: Year -> lakes, from `find_lakes` or `read_lakes`, two years or more, ascending. With candidates (a column `is_lake`) a
             lake near the smallest area is neither new nor gone by a hair; without them each outline counts.
-        observed: Year -> Dataset with `water`, as `read_results` has it, and as far as there is `condition`, as `read_stack` has
-            it, which tells cloud from nodata. All years in one UTM zone. Without it all ground counts as seen in every year, and
+        observed: Year -> Dataset with `water`, as `read_results` has it, and as far as there are, as `read_stack` has them,
+            `condition`, which tells cloud from nodata, `dem` and the counts of dates, which tell ice that may lie on water from
+            other ice; without them all ice on a lake hides it. All years in one UTM zone. Without it all ground counts
+            as seen in every year, and
             what is missing in a table counts as dry.
         settings: How years are compared; None for the command's defaults.
         errors: Constants of the outlines' error, as the segmenter's `error_model`.
@@ -113,20 +116,31 @@ def _zone_classes(year: int, dataset: xr.Dataset) -> dict[int, ZoneClasses]:
     """
     if "water" not in dataset:
         raise InputError(f"the Dataset of {year} has no `water`", "take it from read_results")
-    condition = _reader(dataset["water"], dataset["condition"], Condition.NODATA) if "condition" in dataset else None
-    place = place_of(dataset["water"], f"water of {year}")
-    water = _reader(dataset["water"], dataset["water"], WATER_UNOBSERVED)
-    return {place.epsg: ZoneClasses(water=water, condition=condition)}
+    placed = dataset["water"]
+    place = place_of(placed, f"water of {year}")
+    condition = _reader(placed, dataset["condition"], Condition.NODATA) if "condition" in dataset else None
+    heights = _reader(placed, dataset["dem"], np.nan, np.float32) if "dem" in dataset else None
+    counts = _counts_reader(dataset) if set(COUNT_VARIABLES) <= set(dataset) else None
+    water = _reader(placed, placed, WATER_UNOBSERVED)
+    return {place.epsg: ZoneClasses(water=water, condition=condition, heights=heights, counts=counts)}
 
 
-def _reader(placed: xr.DataArray, array: xr.DataArray, outside: int) -> Callable[[Grid], Any]:
-    """Grid -> (H, W) uint8, computed once and kept; a number outside the array."""
+def _counts_reader(dataset: xr.Dataset) -> Callable[[Grid], Any]:
+    """Grid -> (5, H, W) uint8, dates by what they saw; 0 outside."""
+    readers = [_reader(dataset["water"], dataset[name], 0) for name in COUNT_VARIABLES]
+    return lambda grid: np.stack([read(grid) for read in readers])
+
+
+def _reader(
+    placed: xr.DataArray, array: xr.DataArray, outside: float, dtype: type[np.generic] = np.uint8
+) -> Callable[[Grid], Any]:
+    """Grid -> (H, W) of a type, computed once and kept; a number outside the array."""
     place = place_of(placed, "water")
     values = place.north_up(np.asarray(array.transpose("y", "x").values))
     held = place.address
 
     def read(grid: Grid) -> Any:
-        out = np.full(grid.shape, outside, dtype=np.uint8)
+        out = np.full(grid.shape, outside, dtype=dtype)
         shared = held.intersection(grid)
         if shared is not None:
             out[shared.slices_in(grid)] = values[shared.slices_in(held)]

@@ -16,6 +16,7 @@ from mapped_area import Mapped
 import cryosentinel_core as cs
 from cryosentinel_cli.main import cli
 from cryosentinel_core.errors import DataError, InputError
+from cryosentinel_core.notebook.stacks import COUNT_VARIABLES
 from cryosentinel_core.stack.bands import S2_NAMES
 
 YEARS = (2017, 2023)
@@ -83,8 +84,9 @@ def test_functions_go_the_whole_way_alone(mapped: Mapped) -> None:
         assert_same(lakes[year], cs.read_lakes(mapped.root, mapped.area, year, with_candidates=True))
         assert_same(cs.find_lakes(results.logit, core, mapped.area), cs.read_lakes(mapped.root, mapped.area.name, year))
         observed[year] = xr.merge(
-            [results[["water"]], stack[["condition"]]],
-            join="outer", fill_value={"water": 255, "condition": 255}, compat="override", combine_attrs="override",
+            [results[["water"]], stack[["condition", "dem", *COUNT_VARIABLES]]],
+            join="outer", fill_value={"water": 255, "condition": 255, "dem": np.nan, **dict.fromkeys(COUNT_VARIABLES, 0)},
+            compat="override", combine_attrs="override",
         )  # fmt: skip
     assert_same(cs.compare_lakes(lakes, observed), cs.read_change(mapped.root, mapped.area, YEARS))
 
