@@ -46,8 +46,7 @@ def compare_lakes(
         observed: Year -> Dataset with `water`, as `read_results` has it, and as far as there are, as `read_stack` has them,
             `condition`, which tells cloud from nodata, `dem` and the counts of dates, which tell ice that may lie on water from
             other ice; without them all ice on a lake hides it. All years in one UTM zone. Without it all ground counts
-            as seen in every year, and
-            what is missing in a table counts as dry.
+            as seen in every year, and what is missing in a table counts as dry.
         settings: How years are compared; None for the command's defaults.
         errors: Constants of the outlines' error, as the segmenter's `error_model`.
 
