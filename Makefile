@@ -47,4 +47,4 @@ docs:
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(TRAIN_DEMO) soup.ckpt site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) $(TRAIN_DEMO) soup.ckpt site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
