@@ -156,11 +156,11 @@ def smoke(device: torch.device) -> dict[str, Any]:
     settings = loss_settings(TrainSettings().model)
     found = []
     for place in (torch.device("cpu"), device):
-        mine = logits.to(place).requires_grad_(True)
+        mine = logits.detach().clone().to(place).requires_grad_(True)
         total = compute_losses(mine, label.to(place), valid.to(place), settings)["total"]
         total.backward()
         assert mine.grad is not None
-        found.append((float(total), mine.grad.cpu()))
+        found.append((float(total.detach()), mine.grad.cpu()))
     apart = float((by_passes((label > 0.5).to(device)).cpu() - signed_distances(label > 0.5)).abs().max())
     return {
         "distances_apart": apart,
