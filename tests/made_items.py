@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pystac
 import shapely
 
 from cryosentinel_core.scenes.providers import PLANETARY_COMPUTER
@@ -46,3 +47,15 @@ def nested(depth: int) -> Any:
     for _ in range(depth):
         value = [value]
     return value
+
+
+def simulated_items(folder: Path, year: int | None = None) -> list[pystac.Item]:
+    """The items of a simulated collection, as a search would give them; of one year, or of all."""
+    found = []
+    for path in sorted(folder.rglob("*.json")):
+        data = json.loads(path.read_text())
+        if data.get("type") == "Feature" and (year is None or data["properties"]["datetime"].startswith(str(year))):
+            item = pystac.Item.from_file(path)
+            item.make_asset_hrefs_absolute()
+            found.append(item)
+    return found
