@@ -35,22 +35,23 @@ def band_of_description(description: str | None) -> str | None:
 
 
 def order_of_bands(descriptions: Sequence[str | None], name: str) -> tuple[int, ...]:
-    """Index in the file of each band of `CHIP_BAND_NAMES`; the file's own order where it says nothing of its bands.
+    """Index in the file of each of the first bands of `CHIP_BAND_NAMES`; the file's own order where it says nothing of its bands.
 
     Args:
-        descriptions: Of the file's bands, as many as a chip has.
+        descriptions: Of the file's bands: as many as a chip has, or without the last ones.
         name: Of the file, for the message.
 
     Raises:
         BandError: If some descriptions name bands that are elsewhere in a chip, and the rest do not say where the others are.
     """
     said = [band_of_description(text) for text in descriptions]
-    if sorted(band or "" for band in said) == sorted(CHIP_BAND_NAMES):
-        return tuple(said.index(band) for band in CHIP_BAND_NAMES)
-    for number, (band, wanted) in enumerate(zip(said, CHIP_BAND_NAMES, strict=True), start=1):
+    names = CHIP_BAND_NAMES[: len(said)]
+    if sorted(band or "" for band in said) == sorted(names):
+        return tuple(said.index(band) for band in names)
+    for number, (band, wanted) in enumerate(zip(said, names, strict=True), start=1):
         if band is not None and band != wanted:
             raise BandError(
                 f"band {number} of {name} is described as {descriptions[number - 1]!r}, wanted {wanted}",
-                f"write the bands in the order {' '.join(CHIP_BAND_NAMES)}, or describe each of them by its name",
+                f"write the bands in the order {' '.join(names)}, or describe each of them by its name",
             )
-    return tuple(range(len(CHIP_BAND_NAMES)))
+    return tuple(range(len(names)))

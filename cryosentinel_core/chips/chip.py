@@ -1,25 +1,26 @@
 """The chip that is mapped: one window as a segmenter takes it, with its name, place and label, from whatever file it came.
 
-Neighbours: `units_check` settles the numbers' units; `place` says where it lies; `io.rasters.chip_files` and `io.shards` read.
+Neighbours: `chip_scene` is what is larger; `units_check` settles the numbers' units; `place` says where it lies;
+`io.rasters.chip_files` and `io.shards` read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryosentinel_core.chips.place import Place, place_of_centre
 from cryosentinel_core.chips.shard_chip import DEM_LIMIT_M, ShardChip, find_observed
-from cryosentinel_core.chips.units_check import ChipNote, ChipNumbers, settle_units
+from cryosentinel_core.chips.unit_evidence import ChipNumbers
+from cryosentinel_core.chips.units_check import ChipNote, settle_units
 from cryosentinel_core.errors import CryosentinelError
 from cryosentinel_core.segment.segmenter import ChipBatch
-from cryosentinel_core.units import CELL_PX
 
 UNKNOWN_YEAR: Final = 0
 """Year of a chip whose source does not say."""
@@ -55,6 +56,7 @@ class Chip:
         label: (H, W) bool, True where the label says lake; None where there is no label.
         measured: (H, W) bool, True where no sensor is nodata: the pixels that count in metrics.
         notes: What was put right in its numbers.
+        has_heights: False if its source has no elevation.
     """
 
     name: ChipName
@@ -64,6 +66,7 @@ class Chip:
     label: NDArray[np.bool_] | None
     measured: NDArray[np.bool_]
     notes: tuple[ChipNote, ...] = ()
+    has_heights: bool = True
 
     def with_note(self, note: ChipNote) -> Chip:
         """The same chip with one note more."""
@@ -74,11 +77,6 @@ class Chip:
         """(height, width) in pixels."""
         height, width = self.batch.valid.shape[1:]
         return int(height), int(width)
-
-    @property
-    def is_scene(self) -> bool:
-        """True if it is larger than one window and is mapped window by window."""
-        return self.shape != (CELL_PX, CELL_PX)
 
     @property
     def is_observed(self) -> bool:
@@ -102,28 +100,6 @@ class Chip:
         return found.hexdigest()
 
 
-class ChipSource(Protocol):
-    """Gives chips one by one, in a stable order."""
-
-    @property
-    def words(self) -> str:
-        """What it holds, as `3 files in chips`, for messages."""
-        ...
-
-    @property
-    def n_chips(self) -> int:
-        """How many chips will come, or be reported as unreadable; an estimate, for a bar."""
-        ...
-
-    def describe(self) -> dict[str, Any]:
-        """Plain data for the provenance: what was asked for."""
-        ...
-
-    def read(self, on_error: OnError) -> Generator[Chip, None, None]:
-        """The chips; those that cannot be read are told and passed over."""
-        ...
-
-
 def chip_of_numbers(
     name: ChipName,
     numbers: ChipNumbers,
@@ -145,7 +121,7 @@ def chip_of_numbers(
         BandError: If the numbers are in no unit that could be put right.
     """
     settled, notes = settle_units(numbers, name.source or name.chip_id)
-    optical = _stored_optical(settled.optical)
+    optical = stored_optical(settled.optical)
     elevation, radar = settled.elevation, settled.radar
     observed = find_observed(optical, elevation)
     has_radar = np.isfinite(radar)
@@ -175,8 +151,8 @@ def chip_of_row(row: ShardChip) -> Chip:
     return chip_of_numbers(name, numbers, place_of_centre(row.lat, row.lon), year=row.year, label=row.mask > 0)
 
 
-def _stored_optical(reflectance: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """(12, H, W) uint16, 0 in all bands where any band has no number: one band missing is no darkness."""
+def stored_optical(reflectance: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """(12, H, W) uint16 of settled reflectance, 0 in all bands where any band has no number: one band missing is no darkness."""
     seen = np.isfinite(reflectance).all(axis=0)
     whole = np.rint(np.clip(np.where(seen, reflectance, 0.0), 0, np.iinfo(np.uint16).max))
     return np.asarray(whole, dtype=np.uint16)

@@ -1,7 +1,8 @@
 """Whether the numbers of a chip are in the units that a segmenter reads: reflectance x 10,000, backscatter in dB, heights in metres.
 
 What can be put right without doubt is put right with a note; what cannot is refused with what to do; nothing passes in silence.
-Neighbours: `chip` makes chips of what comes out; `scenes.radiometry.check_offset` judges the +1000 of newer baselines.
+Neighbours: `unit_evidence` gathers what the numbers say; `chip` and `chip_scene` use what comes out; `scenes.radiometry.check_offset`
+judges the +1000 of newer baselines.
 """
 
 from __future__ import annotations
@@ -10,30 +11,26 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cryosentinel_core.chips.shard_chip import DEM_LIMIT_M
+from cryosentinel_core.chips.unit_evidence import (
+    EIGHT_BIT_TOP,
+    HEIGHT_RANGE_M,
+    OPTICAL_RANGE,
+    RADAR_RANGE_DB,
+    Array,
+    ChipNumbers,
+    Extent,
+    FillEvidence,
+    UnitEvidence,
+    without_published_nodata,
+)
 from cryosentinel_core.errors import BandError
 from cryosentinel_core.scenes.radiometry import to_decibel
 from cryosentinel_core.units import REFLECTANCE_SCALE
 
-Array = NDArray[np.float32]
-
-RADAR_RANGE_DB: Final = (-60.0, 40.0)
-"""Backscatter outside this is no measurement: the noise of Sentinel-1 lies near -30 dB, its brightest corners below 40 dB."""
-
-OPTICAL_RANGE: Final = (-2_000.0, 65_535.0)
-"""Reflectance x 10,000 outside this is a fill value: atmospheric correction and offset take off no more than 0.2."""
-
-HEIGHT_RANGE_M: Final = (-500.0, 9_000.0)
-"""Heights of dry ground: the Dead Sea's shore to Mount Everest."""
-
-_INT16_TOP: Final = 32_768.0
-
 _REFLECTANCE_TOP: Final = 3.0
 """Largest number of reflectances as such: glint and snow pass 1, nothing passes this."""
 
-_EIGHT_BIT_TOP: Final = 255.0
 _MIN_PIXELS: Final = 1_000
 """Fewer numbers are not judged: a strip at a swath's edge may hold nothing but dark water."""
 
@@ -58,22 +55,44 @@ class ChipNote:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipNumbers:
-    """The numbers of a chip as its file has them, NaN where the file says nodata.
+class Settlement:
+    """How the numbers of a chip are brought into the units wanted; the same for every part of it.
 
     Attributes:
-        optical: (12, H, W) float32 in the order of `bands.S2_BANDS`.
-        radar: (2, H, W) float32, VV and VH.
-        elevation: (H, W) float32.
+        is_fraction: True if optical numbers are 0..1.
+        blank_radar: For VV and VH, True if the band holds nothing but 0.
+        is_power: True if radar is linear power.
+        has_radar: True if any number of radar is left.
+        notes: What is put right, or looks wrong.
     """
 
-    optical: Array
-    radar: Array
-    elevation: Array
+    is_fraction: bool
+    blank_radar: tuple[bool, bool]
+    is_power: bool
+    has_radar: bool
+    notes: tuple[ChipNote, ...]
+
+    def apply(self, numbers: ChipNumbers) -> ChipNumbers:
+        """The numbers of a part in the units wanted, NaN also where one is out of its range."""
+        optical = numbers.optical * np.float32(REFLECTANCE_SCALE) if self.is_fraction else numbers.optical
+        return ChipNumbers(
+            optical=_inside(optical, OPTICAL_RANGE),
+            radar=self._settle_radar(numbers.radar),
+            elevation=self.settle_heights(numbers.elevation),
+        )
+
+    def settle_heights(self, elevation: Array) -> Array:
+        """The heights of a part in metres, NaN where there are none."""
+        return _inside(without_published_nodata(elevation), HEIGHT_RANGE_M)
+
+    def _settle_radar(self, radar: Array) -> Array:
+        filled = (radar == 0).all(axis=0)[None] | np.array(self.blank_radar)[:, None, None]
+        radar = np.where(filled, np.float32(np.nan), radar)
+        return to_decibel(radar) if self.is_power else _inside(radar, RADAR_RANGE_DB)
 
 
 def settle_units(numbers: ChipNumbers, name: str) -> tuple[ChipNumbers, tuple[ChipNote, ...]]:
-    """The numbers in the units wanted, NaN also where a number is out of its range, and what was done.
+    """The numbers of a whole chip in the units wanted, NaN also where a number is out of its range, and what was done.
 
     Args:
         numbers: As read.
@@ -82,91 +101,109 @@ def settle_units(numbers: ChipNumbers, name: str) -> tuple[ChipNumbers, tuple[Ch
     Raises:
         BandError: If a sensor's numbers are in no unit that could be put right.
     """
-    optical, about_optical = _settle_optical(numbers.optical, name)
-    radar, about_radar = _settle_radar(numbers.radar, name)
-    elevation, about_heights = _settle_elevation(numbers.elevation, name)
-    settled = ChipNumbers(optical=optical, radar=radar, elevation=elevation)
-    return settled, (*about_optical, *about_radar, *about_heights)
+    evidence = UnitEvidence(numbers.elevation.size)
+    evidence.add(numbers)
+    settlement = conclude_units(evidence, name)
+    return settlement.apply(numbers), settlement.notes
 
 
-def _settle_optical(optical: Array, name: str) -> tuple[Array, list[ChipNote]]:
-    """Reflectance x 10,000."""
+def conclude_units(evidence: UnitEvidence, name: str) -> Settlement:
+    """How a chip's numbers are brought into the units wanted.
+
+    Args:
+        evidence: Of all of its pieces.
+        name: Of the chip, for messages.
+
+    Raises:
+        BandError: If a sensor's numbers are in no unit that could be put right.
+    """
+    is_fraction, about_optical = _conclude_optical(evidence, name)
+    blank = tuple(n == evidence.n_px_seen for n in evidence.n_zero)
+    is_power, has_radar, about_radar = _conclude_radar(evidence, (blank[0], blank[1]), name)
+    return Settlement(
+        is_fraction=is_fraction,
+        blank_radar=(blank[0], blank[1]),
+        is_power=is_power,
+        has_radar=has_radar,
+        notes=(*about_optical, *about_radar, *_conclude_heights(evidence, name)),
+    )
+
+
+def _conclude_optical(evidence: UnitEvidence, name: str) -> tuple[bool, list[ChipNote]]:
+    """Whether reflectance is 0..1, and notes."""
     notes: list[ChipNote] = []
-    good = np.isfinite(optical)
-    n_px = int(good.all(axis=0).sum())
-    top = float(optical[good].max()) if good.any() else 0.0
-    if n_px >= _MIN_PIXELS and 0 < top <= _EIGHT_BIT_TOP:
-        if top > _REFLECTANCE_TOP or not (optical[good] % 1 != 0).any():
+    found, n_px = evidence.optical, evidence.n_px_all_bands
+    top = found.good.high if found.good.n else 0.0
+    is_fraction = n_px >= _MIN_PIXELS and 0 < top <= EIGHT_BIT_TOP
+    if is_fraction:
+        if top > _REFLECTANCE_TOP or not evidence.has_fractions:
             raise BandError(
                 f"the largest optical number of {name} is {top:g}: 8-bit or per cent? Wanted reflectance x 10,000",
                 "write the Sentinel-2 bands as reflectance x 10,000 (or 0..1)",
             )
         words = "optical bands held reflectance of 0..1 and were multiplied by 10,000"
-        optical, notes = optical * np.float32(REFLECTANCE_SCALE), [ChipNote(words=words, n_px=n_px)]
-    settled, dropped = _drop_fill(optical, OPTICAL_RANGE, "optical", "(reflectance x 10,000)", name)
-    seen = np.isfinite(settled)
-    n_partial = int((seen.any(axis=0) & ~seen.all(axis=0)).sum())
-    if n_partial:
-        dropped.append(ChipNote(words="pixels with no data in some optical bands alone are unobserved", n_px=n_partial))
-    return settled, notes + dropped
+        found, notes = evidence.optical_scaled, [ChipNote(words=words, n_px=n_px)]
+    if found.is_another_unit:
+        raise _no_unit("optical", found.good, evidence.sample("optical"), "(reflectance x 10,000)", name)
+    notes += _note_of_fill(found, OPTICAL_RANGE, "optical", "(reflectance x 10,000)")
+    if found.n_px_partial:
+        words = "pixels with no data in some optical bands alone are unobserved"
+        notes.append(ChipNote(words=words, n_px=found.n_px_partial))
+    return is_fraction, notes
 
 
-def _settle_radar(radar: Array, name: str) -> tuple[Array, list[ChipNote]]:
-    """Backscatter in dB."""
+def _conclude_radar(evidence: UnitEvidence, blank: tuple[bool, bool], name: str) -> tuple[bool, bool, list[ChipNote]]:
+    """Whether radar is linear power, whether any is there, and notes."""
     notes: list[ChipNote] = []
-    zero = radar == 0
-    filled = zero.all(axis=0)[None] | zero.all(axis=(1, 2))[:, None, None]
-    if filled.any():
-        words = "radar of exactly 0 was taken as no data"
-        notes.append(ChipNote(words=words, n_px=int(filled.any(axis=0).sum())))
-        radar = np.where(filled, np.float32(np.nan), radar)
-    values = radar[np.isfinite(radar) & (radar > RADAR_RANGE_DB[0])]
-    median = float(np.median(values)) if values.size else _DB_MEDIAN
-    if values.size >= _MIN_PIXELS and 0 < median <= 1 and values.min() > _NOISE_POWER:
+    n_filled = evidence.n_px_seen if any(blank) else evidence.n_px_zero
+    if n_filled:
+        notes.append(ChipNote(words="radar of exactly 0 was taken as no data", n_px=n_filled))
+    used = [band for band in (0, 1) if not blank[band]]
+    found, signal, values = FillEvidence(), Extent(), np.zeros(0, dtype=np.float32)
+    for band in used:
+        found = found.with_(evidence.radar_bands[band])
+        signal = signal.with_(evidence.signal_bands[band])
+        values = np.concatenate([values, evidence.sample(f"radar {band}")])
+    above = values[values > RADAR_RANGE_DB[0]]
+    median = float(np.median(above)) if above.size else _DB_MEDIAN
+    if signal.n >= _MIN_PIXELS and 0 < median <= 1 and signal.low > _NOISE_POWER:
         words = "radar held linear power and was turned into dB (if yours is amplitude, square it first)"
-        notes.append(ChipNote(words=words, n_px=int(np.isfinite(radar).any(axis=0).sum())))
-        return to_decibel(radar), notes
-    settled, dropped = _drop_fill(radar, RADAR_RANGE_DB, "radar", "dB", name)
-    if values.size >= _MIN_PIXELS and median > _DB_MEDIAN and np.isfinite(settled).any():
-        raise _no_unit("radar", radar, "dB", name)
-    return settled, notes + dropped
+        n_px = evidence.radar.n_px_some if len(used) == 2 else evidence.radar_bands[used[0]].n_px_some
+        return True, True, [*notes, ChipNote(words=words, n_px=n_px)]
+    is_there = found.good.n > found.outside.n
+    if found.is_another_unit or (signal.n >= _MIN_PIXELS and median > _DB_MEDIAN and is_there):
+        raise _no_unit("radar", found.good, values, "dB", name)
+    return False, is_there, notes + _note_of_fill(evidence.radar, RADAR_RANGE_DB, "radar", "dB")
 
 
-def _settle_elevation(elevation: Array, name: str) -> tuple[Array, list[ChipNote]]:
-    """Heights in metres; the published nodata, what int16 holds from 32,000 to either side of 0, needs no note."""
-    size = np.abs(elevation)
-    elevation = np.where((size >= DEM_LIMIT_M) & (size <= _INT16_TOP), np.float32(np.nan), elevation)
-    settled, notes = _drop_fill(elevation, HEIGHT_RANGE_M, "elevation", "m", name)
-    good = np.isfinite(settled)
-    if good.any() and not settled[good].any():
+def _conclude_heights(evidence: UnitEvidence, name: str) -> list[ChipNote]:
+    """Notes; the published nodata needs none."""
+    found = evidence.heights
+    if found.is_another_unit:
+        raise _no_unit("elevation", found.good, evidence.sample("elevation"), "m", name)
+    notes = _note_of_fill(found, HEIGHT_RANGE_M, "elevation", "m")
+    n_good = found.good.n - found.outside.n
+    if n_good and not found.n_nonzero:
         words = "elevation is 0 everywhere, as if it were missing: slopes play no part"
-        notes.append(ChipNote(words=words, n_px=int(good.sum())))
-    return settled, notes
+        notes.append(ChipNote(words=words, n_px=n_good))
+    return notes
 
 
-def _drop_fill(
-    array: Array, limits: tuple[float, float], sensor: str, unit: str, name: str
-) -> tuple[Array, list[ChipNote]]:
-    """NaN for numbers outside some limits, where they are few or all alike, as fill values are.
-
-    Raises:
-        BandError: If most numbers lie outside and differ: then they are in another unit.
-    """
-    low, high = limits
-    good = np.isfinite(array)
-    outside = good & ((array < low) | (array > high))
-    if not outside.any():
-        return array, []
-    if 2 * outside.sum() > good.sum() and np.ptp(array[outside]) > 0:
-        raise _no_unit(sensor, array, unit, name)
-    px = outside if outside.ndim == 2 else outside.any(axis=0)
-    words = f"{sensor} outside {low:g} to {high:g} {unit} was taken as no data (tag nodata in the file to be sure)"
-    return np.where(outside, np.float32(np.nan), array), [ChipNote(words=words, n_px=int(px.sum()))]
+def _inside(array: Array, limits: tuple[float, float]) -> Array:
+    """NaN for numbers outside some limits."""
+    return np.where((array < limits[0]) | (array > limits[1]), np.float32(np.nan), array)
 
 
-def _no_unit(sensor: str, array: Array, unit: str, name: str) -> BandError:
-    good = array[np.isfinite(array)]
-    seen = f"{sensor} of {name} runs from {good.min():.5g} to {good.max():.5g} (median {np.median(good):.5g})"
+def _note_of_fill(found: FillEvidence, limits: tuple[float, float], sensor: str, unit: str) -> list[ChipNote]:
+    """The note that numbers outside some limits are taken as fill values; none where there are none."""
+    if not found.n_px:
+        return []
+    words = f"{sensor} outside {limits[0]:g} to {limits[1]:g} {unit} was taken as no data (tag nodata in the file to be sure)"
+    return [ChipNote(words=words, n_px=found.n_px)]
+
+
+def _no_unit(sensor: str, good: Extent, values: Array, unit: str, name: str) -> BandError:
+    seen = f"{sensor} of {name} runs from {good.low:.5g} to {good.high:.5g} (median {np.median(values):.5g})"
     hint = (
         "write VV and VH as 10 log10 of sigma or gamma nought, or NaN where there is no radar"
         if sensor == "radar"

@@ -8,28 +8,34 @@ writes rasters; `workspace` gives files their final names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
 from cryosentinel_core.chips.chip import ChipName
-from cryosentinel_core.chips.chip_answer import ChipAnswer
 from cryosentinel_core.chips.chip_result import ChipResult
+from cryosentinel_core.chips.chip_scene import grid_of_shape
 from cryosentinel_core.chips.place import Place
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.io.rasters.cogs import write_cog_in_strips
 from cryosentinel_core.io.rasters.mosaic import RESULT_LAYERS
+from cryosentinel_core.io.row_files import RowFile, row_file
 from cryosentinel_core.io.tables.vector import write_lakes
 from cryosentinel_core.io.workspace import Workspace, is_current, read_json, safe_name, write_json
 from cryosentinel_core.lakes.extract import merge_zones
 from cryosentinel_core.lakes.plain_rows import table_of
 from cryosentinel_core.provenance import Provenance
-from cryosentinel_core.units import LOGIT_NODATA, PIXEL_M
+from cryosentinel_core.units import CELL_PX, LOGIT_NODATA, PIXEL_M
+
+ReadLayer = Callable[[Grid], NDArray[Any]]
+"""Rectangle -> the numbers of a raster there, as they are stored."""
 
 _NOWHERE: Final = (None, Affine(PIXEL_M, 0.0, 0.0, 0.0, -PIXEL_M, 0.0))
 """Metres from the upper left corner, in no coordinate reference system."""
@@ -116,8 +122,16 @@ class ChipResults:
             return None
         return ChipResult.from_record(read_json(record))
 
-    def write_rasters(self, name: str, answer: ChipAnswer, place: Place | None, provenance: Provenance) -> None:
+    def write_rasters(
+        self, name: str, layers: Mapping[str, ReadLayer | None], place: Place | None, provenance: Provenance
+    ) -> None:
         """A chip's rasters; its record is gone until `write_record`.
+
+        Args:
+            name: Of the chip.
+            layers: Kind of raster -> (rectangle of `grid_of_shape` -> its numbers), None where there is none.
+            place: Of the chip; None where its source does not say.
+            provenance: Of the chip.
 
         Raises:
             OutputWrite: If the disk refuses.
@@ -126,15 +140,21 @@ class ChipResults:
             write_json(self.folder.parent / _SOURCE, {"path": str(self.source)})
         self.record(name).unlink(missing_ok=True)
         where = _NOWHERE if place is None else (place.crs, place.transform)
-        for kind, array in answer.layers().items():
+        whole = grid_of_shape(CELL_PX, CELL_PX) if place is None else grid_of_shape(place.height, place.width)
+        for kind, read in layers.items():
             path = self.raster(name, kind)
-            if array is None:
+            if read is None:
                 path.unlink(missing_ok=True)  # of an earlier run
                 continue
-            whole = Grid(epsg=32601, row=0, col=0, height=array.shape[0], width=array.shape[1])
-            write_cog_in_strips(
-                path, whole, RESULT_LAYERS[kind], provenance.as_tags(), _reader(array, whole), place=where
-            )
+            write_cog_in_strips(path, whole, RESULT_LAYERS[kind], provenance.as_tags(), read, place=where)
+
+    @contextmanager
+    def draft_planes(self, name: str, grid: Grid) -> Iterator[tuple[RowFile, RowFile | None]]:
+        """Planes on disk for the logits of a large picture, and for their spread where there is one, while they come."""
+        with ExitStack() as stack:
+            logit = stack.enter_context(row_file(self.raster(name, "logit-draft"), grid, np.int16))
+            spread = row_file(self.raster(name, "spread-draft"), grid, np.uint16) if self.with_spread else None
+            yield logit, None if spread is None else stack.enter_context(spread)
 
     def write_record(self, name: str, result: ChipResult, lakes: list[dict[str, Any]], provenance: Provenance) -> None:
         """The record of a chip, last: without it the chip is not done."""
@@ -165,10 +185,3 @@ class ChipResults:
         """The record of the run, last of all."""
         told = {name: value for name, value in summary.items() if name not in ("folder", "n_reused")}
         write_json(self.folder / "run.json", {**provenance.as_dict(), **told, "nodata_logit": LOGIT_NODATA})
-
-
-def _reader(array: NDArray[Any], whole: Grid) -> Any:
-    def read(strip: Grid) -> NDArray[Any]:
-        return array[strip.slices_in(whole)]
-
-    return read

@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from cryosentinel_core.chips.chip import Chip, ChipName, ChipSource, OnError, chip_of_row
+from cryosentinel_core.chips.chip import Chip, ChipName, OnError, chip_of_row
+from cryosentinel_core.chips.chip_scene import ChipScene, ChipSource
 from cryosentinel_core.errors import BandError, GridMismatch, InputError, RasterError
 from cryosentinel_core.io.rasters.chip_files import is_own_raster, read_chip
 from cryosentinel_core.io.shards import SHARD_PATTERN, ShardDataset, find_shards
@@ -64,7 +65,7 @@ def _find_geotiffs(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class GeoTiffs:
-    """Chips as files of 15 bands; our own results, known by their tags, are none of them.
+    """Chips as files; our own results, known by their tags, are none of them.
 
     Attributes:
         path: As given.
@@ -88,7 +89,7 @@ class GeoTiffs:
         """See `ChipSource`."""
         return {"kind": "GeoTIFFs"}
 
-    def read(self, on_error: OnError) -> Generator[Chip, None, None]:
+    def read(self, on_error: OnError) -> Generator[Chip | ChipScene, None, None]:
         """See `ChipSource`."""
         for path in self.files:
             name = self._name(path)
@@ -141,7 +142,7 @@ class Shards:
             "n_chips": asked.n_chips,
         }
 
-    def read(self, on_error: OnError) -> Generator[Chip, None, None]:
+    def read(self, on_error: OnError) -> Generator[Chip | ChipScene, None, None]:
         """See `ChipSource`."""
         asked = self.selection
         rows = self.dataset.read_chips(asked.regions, asked.years, n_chips=asked.n_chips, on_error=on_error)

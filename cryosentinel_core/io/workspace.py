@@ -92,6 +92,11 @@ def translate_os_error(error: OSError, path: Path) -> OutputWrite:
     return OutputWrite(f"could not write {path}: {error.strerror or error}", "check the disk, then run again")
 
 
+def temporary_beside(final: Path) -> Path:
+    """A name beside a file that says which process and thread writes it; what a killed one left is cleared away by it."""
+    return final.parent / f"{TEMPORARY}{_machine()}-{os.getpid()}-{threading.get_ident()}-{final.name}"
+
+
 @contextmanager
 def writing(final: Path) -> Iterator[Path]:
     """A temporary path beside `final`; renamed to it on success, removed on failure.
@@ -102,7 +107,7 @@ def writing(final: Path) -> Iterator[Path]:
     Raises:
         OutputWrite: If the disk refuses.
     """
-    temporary = final.parent / f"{TEMPORARY}{_machine()}-{os.getpid()}-{threading.get_ident()}-{final.name}"
+    temporary = temporary_beside(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

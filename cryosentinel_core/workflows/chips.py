@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
-from cryosentinel_core.chips.chip import Chip, ChipSource
-from cryosentinel_core.chips.chip_answer import answer_of, lakes_of, nothing_seen, result_of
+from cryosentinel_core.chips.chip import UNKNOWN_YEAR, Chip
+from cryosentinel_core.chips.chip_answer import answer_of, lakes_of, lakes_on, nothing_seen, origin_of, result_of
 from cryosentinel_core.chips.chip_result import ChipResult
-from cryosentinel_core.chips.scene_pixels import grid_of_chip, middle_window, read_pixels
-from cryosentinel_core.engine.array_stream import segment_grid
+from cryosentinel_core.chips.chip_scene import ChipScene, ChipSource
+from cryosentinel_core.chips.scene_answer import SceneAnswer
+from cryosentinel_core.engine.array_stream import segment_bands
 from cryosentinel_core.engine.chip_stream import segment_chips
 from cryosentinel_core.engine.job_precision import SAMPLE_WINDOWS, choose_job_precision
 from cryosentinel_core.engine.model_loading import build_segmenter, decide_threshold, plain_of
 from cryosentinel_core.engine.prefetch import prefetch
-from cryosentinel_core.errors import CryosentinelError, InputError
+from cryosentinel_core.errors import BandError, CryosentinelError, InputError, RasterError
 from cryosentinel_core.io.chip_results import ChipResults, NameList, open_results
 from cryosentinel_core.io.chip_sources import open_chips
 from cryosentinel_core.io.locks import hold_part
@@ -33,7 +34,7 @@ from cryosentinel_core.lakes.plain_rows import rows_of
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.report.chip_summary import ChipsSummary, summarise
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segment.segmenter import Engine, Segmenter, has_spread
+from cryosentinel_core.segment.segmenter import ChipBatch, Engine, Segmenter, has_spread
 from cryosentinel_core.segment.windows import join_batches
 from cryosentinel_core.settings.chips import ChipSelection
 from cryosentinel_core.settings.predict import PredictSettings
@@ -64,17 +65,21 @@ def predict_chips(
     remove_leftovers(results.folder)
 
     @cache
-    def first_chips() -> list[Chip]:
+    def first_chips() -> list[Chip | ChipScene]:
         """Some in which something was seen."""
         with closing(source.read(lambda name, error: None)) as chips:
-            return list(islice((chip for chip in chips if chip.is_observed), SAMPLE_WINDOWS))
+            return list(islice((chip for chip in chips if _middle_of(chip) is not None), SAMPLE_WINDOWS))
 
     choose_job_precision(
         segmenter,
         is_begun=lambda: any(
             _Run(results, segmenter, settings, reporter, source).plan(chip).done for chip in first_chips()
         ),
-        sample=lambda: join_batches([middle_window(chip) for chip in first_chips()]) if first_chips() else None,
+        sample=lambda: (
+            join_batches([batch for chip in first_chips() if (batch := _middle_of(chip)) is not None])
+            if first_chips()
+            else None
+        ),
         reporter=reporter,
     )
     if isinstance(segmenter, Engine):
@@ -87,12 +92,25 @@ def predict_chips(
         return run.finish()
 
 
+_NO_HEIGHTS: Final = (
+    "the file has no elevation, which networks look at",
+    "add it as the last of 15 bands, or use --model water-index, or cryosentinel_core.segment_dataset, which does without",
+)
+
+
+def _middle_of(chip: Chip | ChipScene) -> ChipBatch | None:
+    """One window of a chip; None if nothing was seen there."""
+    if isinstance(chip, ChipScene):
+        return chip.middle_window()
+    return chip.batch if chip.is_observed else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Task:
     """One chip, the name that its results go by, and its result if it is done already."""
 
     name: str
-    chip: Chip
+    chip: Chip | ChipScene
     provenance: Provenance
     done: ChipResult | None
 
@@ -118,7 +136,7 @@ class _Run:
         self._n_done = 0
         self._total = source.n_chips
 
-    def plan(self, chip: Chip) -> _Task:
+    def plan(self, chip: Chip | ChipScene) -> _Task:
         """What is to be done for the next chip, under a name of its own."""
         name = self._names.take(chip.name)
         provenance = Provenance(
@@ -128,53 +146,69 @@ class _Run:
         )
         return _Task(name=name, chip=chip, provenance=provenance, done=self.results.read_done(name, provenance))
 
-    def _plain_of_windows(self, chip: Chip) -> dict[str, Any]:
-        """Settings that change what comes out of a chip of several windows."""
-        if not chip.is_scene:
+    def _plain_of_windows(self, chip: Chip | ChipScene) -> dict[str, Any]:
+        """Settings that change what comes out of a picture of several windows."""
+        if isinstance(chip, Chip):
             return {}
         overlap = self.settings.overlap if self.segmenter.blended else 0
-        return {"overlap": overlap, "min_elevation_m": self.settings.min_elevation_m}
+        return {"overlap": overlap, "min_elevation_m": self.settings.min_elevation_m, "reading": "piece by piece"}
 
     def map_all(self) -> None:
         """Every chip: kept if done, else segmented in batches."""
         self._progress()
         with closing(self._todo()) as todo:
-            for task, logits in segment_chips(self.segmenter, todo, lambda task: task.chip.batch):
-                self._save(task, logits)
+            for (task, chip), logits in segment_chips(self.segmenter, todo, lambda item: item[1].batch):
+                self._save(task, chip, logits)
         self.reporter.progress("chips", self._total, self._total)
         if self.n_reused:
             self.reporter.note(f"{self.n_reused} of {len(self.found)} chips were done already")
 
-    def _todo(self) -> Generator[_Task, None, None]:
-        """Chips that the segmenter is to see; the others get their result at once."""
+    def _todo(self) -> Generator[tuple[_Task, Chip], None, None]:
+        """Chips of one window that the segmenter is to see; the others get their result at once."""
         with closing(prefetch(self.source.read(self._fail), "chips")) as chips:
             for chip in chips:
+                if self.segmenter.is_network and not chip.has_heights:
+                    self._fail(chip.name.source, BandError(*_NO_HEIGHTS))
+                    continue
                 task = self.plan(chip)
                 self.digests[task.name] = task.provenance.digest
                 self.found[task.name] = task.done
                 if task.done is not None:
                     self.n_reused += 1
                     self._progress(1)
-                elif chip.is_observed and chip.is_scene:
-                    self._save(task, self._segment_scene(chip))
+                elif isinstance(chip, ChipScene):
+                    self._map_scene(task, chip)
                 elif chip.is_observed:
-                    yield task
+                    yield task, chip
                 else:
-                    self._save(task, nothing_seen(chip, with_spread=self.results.with_spread))
+                    self._save(task, chip, nothing_seen(chip, with_spread=self.results.with_spread))
 
-    def _segment_scene(self, chip: Chip) -> Any:
-        """Logits of a chip that is larger than a window."""
-        read = partial(read_pixels, chip)
-        return segment_grid(self.segmenter, grid_of_chip(chip), read, self.settings, self.reporter).logits
-
-    def _save(self, task: _Task, logits: Any) -> None:
+    def _save(self, task: _Task, chip: Chip, logits: Any) -> None:
         """Write one chip's rasters, lakes and, last, its record."""
-        chip = task.chip
         answer = answer_of(chip, logits, self.settings.water_threshold)
-        lakes = rows_of(lakes_of(chip, answer, task.name, self.segmenter, self.settings))
-        result = result_of(chip, answer, len(lakes))
-        self.results.write_rasters(task.name, answer, chip.place, task.provenance)
-        self.results.write_record(task.name, result, lakes, task.provenance)
+        lakes = lakes_of(chip, answer, task.name, self.segmenter, self.settings)
+        self.results.write_rasters(task.name, answer.layers(), chip.place, task.provenance)
+        self._record(task, result_of(chip, answer, len(lakes)), lakes)
+
+    def _map_scene(self, task: _Task, scene: ChipScene) -> None:
+        """The same of a picture that is larger than a window, band by band over the disk."""
+        try:
+            with self.results.draft_planes(task.name, scene.grid) as (logit, spread):
+                answer = SceneAnswer(scene, logit, spread, self.settings.water_threshold)
+                bands = segment_bands(self.segmenter, scene.grid, scene.read, self.settings, self.reporter)
+                for band in bands:
+                    answer.add(band.logits, band.valid)
+                origin = origin_of(task.name, UNKNOWN_YEAR, self.segmenter, radar_used=scene.has_radar)
+                lakes = lakes_on(scene.place, answer.readers(), origin, self.settings)
+                self.results.write_rasters(task.name, answer.layers(), scene.place, task.provenance)
+        except RasterError as error:
+            del self.found[task.name], self.digests[task.name]
+            self._fail(scene.name.source, error)
+            return
+        self._record(task, answer.result(len(lakes)), lakes)
+
+    def _record(self, task: _Task, result: ChipResult, lakes: Any) -> None:
+        self.results.write_record(task.name, result, rows_of(lakes), task.provenance)
         self.found[task.name] = result
         self._progress(1)
 
