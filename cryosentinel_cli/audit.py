@@ -10,6 +10,7 @@ import click
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.evaluate import chips_options, evaluate_settings, judging_options, judging_settings
 from cryosentinel_cli.options import common, workspace_root
+from cryosentinel_cli.run_log import logged
 
 
 @click.command()
@@ -19,6 +20,7 @@ from cryosentinel_cli.options import common, workspace_root
 @chips_options
 @judging_options
 @common
+@logged
 def audit(
     model: tuple[str, ...], most: int, data: str | None, output: Path | None, workspace: str | None, verbose: bool, quiet: bool,
     as_json: bool, **values: Any,

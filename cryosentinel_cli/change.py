@@ -21,6 +21,7 @@ from cryosentinel_cli.options import (
     resolve_area,
     workspace_root,
 )
+from cryosentinel_cli.run_log import logged
 from cryosentinel_core.units import CONFIDENCE, MIN_OBSERVED
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
 @predict_options
 @fetch_options
 @common
+@logged
 def change(
     years: tuple[int, ...], aoi: str | None, yes: bool, confidence: float, min_observed: float, watch: Path | None,
     glaciers: Path | None, inventories: tuple[Inventory, ...], layer: str | None, crs: str | None, complete: tuple[int, ...],

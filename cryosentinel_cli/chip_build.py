@@ -20,6 +20,7 @@ from cryosentinel_cli.options import (
     resolve_area,
     workspace_root,
 )
+from cryosentinel_cli.run_log import logged
 
 if TYPE_CHECKING:
     from cryosentinel_core.ground.area import Area
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
 @split_options
 @fetch_options
 @common
+@logged
 def build(
     out: Path, truth: Path | None, inventory: tuple[str, ...], corrections: Path | None, region: str | None,
     aoi: str | None, yes: bool,

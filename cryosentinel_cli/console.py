@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from cryosentinel_cli.environment import environment_notes
+from cryosentinel_cli.run_log import current_log
 from cryosentinel_core.reporter import without_control_characters
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Console:
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, float] = {}
         self._ended: set[str] = set()
+        self._kept = current_log()
+        self._last_kept: dict[str, tuple[int, int]] = {}
 
     def __enter__(self) -> Console:
         self._begin_bars()
@@ -103,7 +106,8 @@ class Console:
             self._bars = None
 
     def progress(self, task: str, done: int, total: int) -> None:
-        """Move a task's bar; without a terminal say when it begins and ends, with `--verbose` also each tenth."""
+        """Move a task's bar; without a terminal say when it begins and ends, with `--verbose`, and in the log, also each tenth."""
+        self._keep_progress(task, done, total)
         if self._bars is not None:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=total)
@@ -128,8 +132,20 @@ class Console:
         elif not begins and self.verbose and 10 * done // total > 10 * (done - 1) // total:
             self._line(f"{task} ({done}/{total})")
 
+    def _keep_progress(self, task: str, done: int, total: int) -> None:
+        """A line in the log where a task has come a tenth farther, or begins again."""
+        reached = (10 * done // total if total else 10), total
+        if self._kept is not None and total and self._last_kept.get(task) != reached:
+            self._last_kept[task] = reached
+            self._kept.write("INFO", f"{task} ({done}/{total})")
+
+    def _keep(self, level: str, text: str) -> None:
+        if self._kept is not None:
+            self._kept.write(level, text)
+
     def note(self, message: str) -> None:
         """A line on stderr."""
+        self._keep("INFO", message)
         if not self.quiet:
             self._line(message)
 
@@ -137,10 +153,12 @@ class Console:
         """A warning on stderr, once."""
         if message not in self.warnings:
             self.warnings.append(message)
+            self._keep("WARNING", message)
             self._line(f"warning: {message}")
 
     def summary(self, data: dict[str, Any], text: str) -> None:
         """The result on stdout: `data` as JSON where asked for, else `text`, unless only warnings are wanted."""
+        self._keep("INFO", text)
         if self.as_json:
             click.echo(json.dumps(data, indent=1, sort_keys=True, default=str, allow_nan=False))
         elif not self.quiet:

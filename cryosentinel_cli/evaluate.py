@@ -9,6 +9,7 @@ import click
 
 from cryosentinel_cli.console import Console
 from cryosentinel_cli.options import aoi_option, build_settings, common, compose, is_said, resolve_area, workspace_root
+from cryosentinel_cli.run_log import logged
 
 if TYPE_CHECKING:
     from cryosentinel_core.settings.evaluate import EvaluateSettings
@@ -83,6 +84,7 @@ chips_options = compose(
 @chips_options
 @judging_options
 @common
+@logged
 def evaluate(
     model: tuple[str, ...], data: str | None, lakes: str | None, published: bool, table: Path | None, aoi: str | None, yes: bool,
     output: Path | None, workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,

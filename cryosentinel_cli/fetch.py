@@ -16,6 +16,7 @@ from cryosentinel_cli.options import (
     resolve_area,
     workspace_root,
 )
+from cryosentinel_cli.run_log import logged
 from cryosentinel_cli.years_command import YearsCommand
 
 
@@ -25,6 +26,7 @@ from cryosentinel_cli.years_command import YearsCommand
 @fetch_options
 @click.option("--dry-run", is_flag=True, help="Say which scenes, gaps and bytes there are; read and write nothing.")
 @common
+@logged
 def fetch(
     aoi: str | None,
     yes: bool,

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 _HANDED_ON = "cryosentinel.handed_on"
+_TYPED = "cryosentinel.typed"
 
 
 class CommonFirst(click.Group):
@@ -20,6 +21,15 @@ class CommonFirst(click.Group):
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.params = [*_common_options(), *self.params]
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The context, which keeps what was typed."""
+        typed = list(args)  # click takes them out of `args`
+        context = super().make_context(info_name, args, parent, **extra)
+        context.meta.setdefault(_TYPED, typed)
+        return context
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -39,6 +49,11 @@ class CommonFirst(click.Group):
                 f"{error.option_name} belongs behind the command's name: {ctx.command_path} COMMAND {error.option_name} ...",
                 ctx,
             ) from None
+
+
+def words_typed(context: click.Context) -> list[str]:
+    """The words behind the program's name, as they were typed; none if the command was not run by a group."""
+    return list(context.meta.get(_TYPED, ()))
 
 
 def _options_below(group: click.Group) -> Iterator[click.Parameter]:

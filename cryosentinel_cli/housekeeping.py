@@ -28,9 +28,12 @@ def du(workspace: str | None, verbose: bool, quiet: bool, as_json: bool) -> None
 
 @click.command()
 @click.option("--stacks", is_flag=True, help="Also remove stacks, which only the archives bring back.")
+@click.option("--logs", is_flag=True, help="Also remove what commands said, the files in logs.")
 @click.option("--dry-run", is_flag=True, help="Remove nothing; say what would go.")
 @common
-def clean(stacks: bool, dry_run: bool, workspace: str | None, verbose: bool, quiet: bool, as_json: bool) -> None:
+def clean(
+    stacks: bool, logs: bool, dry_run: bool, workspace: str | None, verbose: bool, quiet: bool, as_json: bool
+) -> None:
     """Remove what can be made again: the logits of tiles, and with --stacks the stacks.
 
     Lakes, rasters, tables, keys, lists of scenes and what a person decided stay. The next predict makes the tiles again.
@@ -45,5 +48,5 @@ def clean(stacks: bool, dry_run: bool, workspace: str | None, verbose: bool, qui
 
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
         home = Workspace(workspace_root(workspace))
-        summary = run_clean(home, with_stacks=stacks, dry_run=dry_run, reporter=console)
+        summary = run_clean(home, with_stacks=stacks, with_logs=logs, dry_run=dry_run, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())

@@ -41,7 +41,7 @@ def compose(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 common = compose(
     click.option(
         "-w", "--workspace", type=click.Path(file_okay=False), is_eager=True, envvar="CRYOSENTINEL_WORKSPACE",
-        show_envvar=True, help="Folder of all results.  [default: the current folder]",
+        show_envvar=True, help="Folder of all results; its folder logs keeps what commands said.  [default: the current folder]",
     ),
     click.option(
         "--config", type=click.Path(dir_okay=False), is_eager=True, callback=load_settings_file, expose_value=False,

@@ -20,6 +20,7 @@ from cryosentinel_cli.options import (
     resolve_area,
     workspace_root,
 )
+from cryosentinel_cli.run_log import logged
 from cryosentinel_cli.years_command import YearsCommand
 
 if TYPE_CHECKING:
@@ -51,8 +52,9 @@ def _check_chips(_: click.Context, __: click.Parameter, value: str | None) -> st
     callback=_check_chips,
     metavar="PATH or hf://datasets/...",
     help="Map the lakes of chips instead of an area: a folder of GeoTIFFs of 224 x 224 px of 10 m (12 Sentinel-2 bands as "
-    "reflectance x 10,000, VV and VH in dB, DEM in m), or a data set of shards, FOLDER/REGION/YEAR/shard_*.parquet, "
-    "or one on the Hugging Face hub, hf://datasets/OWNER/NAME, of which only the regions and years asked for are fetched.",
+    "reflectance x 10,000 and, as far as there are, VV and VH in dB, DEM in m), a larger GeoTIFF, or a data set of shards, "
+    "FOLDER/REGION/YEAR/shard_*.parquet, or one on the Hugging Face hub, hf://datasets/OWNER/NAME, of which only the "
+    "regions and years asked for are fetched.",
 )
 @click.option(
     "--region",
@@ -65,6 +67,7 @@ def _check_chips(_: click.Context, __: click.Parameter, value: str | None) -> st
 @predict_options
 @fetch_options
 @common
+@logged
 def predict(
     aoi: str | None, yes: bool, year: tuple[int, ...], chips: str | None, region: tuple[str, ...], n_chips: int | None,
     workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from cryosentinel_core.io.run_logs import LOG_FOLDER, LOG_NAME
 from cryosentinel_core.io.workspace import TEMPORARY, Workspace, remove_leftovers, translate_os_error
 
-Kind = Literal["stack", "tiles", "results", "change", "chips", "other"]
+Kind = Literal["stack", "tiles", "results", "change", "chips", "logs", "other"]
 
 AGAIN: Final[dict[Kind, str]] = {
     "stack": "from the archives, with a network",
@@ -22,6 +24,7 @@ AGAIN: Final[dict[Kind, str]] = {
     "results": "from the stacks",
     "change": "from the results",
     "chips": "from the chips",
+    "logs": "no; the oldest go by themselves",
     "other": "no",
 }
 """Kind of folder -> from what it is made again."""
@@ -51,7 +54,18 @@ def rooms_of(workspace: Workspace) -> list[Room]:
         workspace: Whose areas and results of chips are looked at; other folders in it are not ours.
     """
     found = [_room(path, kind, inner) for path, kind, inner in _folders(workspace)]
+    logs = logs_of(workspace)
+    sizes = [path.lstat().st_size for path in logs]
+    found.append(Room(path=workspace.root / LOG_FOLDER, kind="logs", n_bytes=sum(sizes), n_files=len(logs)))
     return sorted((room for room in found if room.n_files), key=lambda room: (-room.n_bytes, str(room.path)))
+
+
+def logs_of(workspace: Workspace) -> list[Path]:
+    """The logs of runs, oldest first."""
+    folder = workspace.root / LOG_FOLDER
+    if not folder.is_dir() or folder.is_symlink():
+        return []
+    return sorted(path for path in folder.iterdir() if LOG_NAME.fullmatch(path.name) and path.is_file())
 
 
 def _folders(workspace: Workspace) -> Iterator[tuple[Path, Kind, tuple[str, ...]]]:
@@ -91,12 +105,15 @@ def _room(path: Path, kind: Kind, apart: tuple[str, ...]) -> Room:
 
 
 def remove_room(room: Room) -> None:
-    """Delete a folder that can be made again: a stack, or a model's tiles.
+    """Delete a folder that can be made again, a stack or a model's tiles, or the logs of runs.
 
     Raises:
         ValueError: If it is anything else.
         OutputWrite: If the disk refuses.
     """
+    if room.kind == "logs":
+        _remove_logs(room.path)
+        return
     if room.kind not in ("stack", "tiles"):
         raise ValueError(f"{room.path} is not to be removed")
     # First out of the way in one step: a stack that is half deleted must not be taken for one.
@@ -106,6 +123,17 @@ def remove_room(room: Room) -> None:
         shutil.rmtree(aside)
     except OSError as error:
         raise translate_os_error(error, room.path) from error
+
+
+def _remove_logs(folder: Path) -> None:
+    """Delete logs, and their folder if nothing else lies in it."""
+    try:
+        for path in logs_of(Workspace(folder.parent)):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise translate_os_error(error, folder) from error
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def remove_left_over(workspace: Workspace) -> None:
