@@ -1,6 +1,7 @@
 """What a command said, kept in the workspace: `<workspace>/logs/<time>-<command>-<process>.log`, a file a run.
 
-Each run has a file of its own, so that commands side by side do not mix; the oldest go when there are many. Secrets and control
+Each run has a file of its own, so that commands side by side do not mix; the oldest go when there are many. A folder that is no
+workspace yet, and does not become one, gets none. Secrets and control
 characters stay out. A log that cannot be written is told once and ends nothing. Neighbours: `console` speaks; `groups` keeps what was
 typed.
 """
@@ -28,7 +29,7 @@ from cryosentinel_cli.groups import words_typed
 from cryosentinel_cli.options import workspace_root
 from cryosentinel_core import __version__
 from cryosentinel_core.errors import CryosentinelError
-from cryosentinel_core.io.run_logs import LOG_FOLDER, LOG_NAME
+from cryosentinel_core.io.run_logs import LOG_FOLDER, LOG_NAME, is_workspace
 from cryosentinel_core.reporter import without_control_characters
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -93,16 +94,15 @@ class RunLog:
         self._lock = threading.Lock()
         self._begun = time.monotonic()
         self._n_bytes = self._n_left_out = 0
+        self._root, self._command = root, command.replace(" ", "-")
         self._file: IO[str] | None = None
-        try:
-            self._file = _open(root / LOG_FOLDER, command.replace(" ", "-"))
-        except OSError as error:
-            self._give_up(error)
+        self._has_given_up = False
+        self._waiting: list[str] = []
 
     def write(self, level: str, text: str, *, is_last: bool = False) -> None:
         """Add a message with its time and level; further lines of it are indented."""
         with self._lock:
-            if self._file is None:
+            if self._has_given_up:
                 return
             plain = without_control_characters(without_secrets(click.unstyle(text), self._environment))
             line = f"{_now():%Y-%m-%dT%H:%M:%SZ} {level:<7} " + "\n    ".join(plain.splitlines() or [""]) + "\n"
@@ -110,13 +110,24 @@ class RunLog:
                 self._n_left_out += 1
                 return
             self._n_bytes += len(line.encode(errors="backslashreplace"))
+            self._waiting.append(line)
             try:
-                self._file.write(line)
-                self._file.flush()
+                self._flush()
             except (OSError, ValueError) as error:
                 self._give_up(error)
 
+    def _flush(self) -> None:
+        """Write what waits, once the folder is a workspace: a command that fails before it made anything leaves nothing."""
+        if self._file is None:
+            if not is_workspace(self._root):
+                return
+            self._file = _open(self._root / LOG_FOLDER, self._command)
+        self._file.write("".join(self._waiting))
+        self._file.flush()
+        self._waiting = []
+
     def _give_up(self, error: Exception) -> None:
+        self._has_given_up = True
         if self._file is not None:
             with suppress(OSError, ValueError):
                 self._file.close()

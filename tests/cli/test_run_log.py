@@ -23,6 +23,13 @@ from cryosentinel_core.io.run_logs import LOG_NAME
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (INFO   |WARNING|ERROR  ) .*|    .*")
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A workspace, which nothing but its folder of logs makes one."""
+    (tmp_path / "logs").mkdir()
+    return tmp_path
+
+
 def logs_in(root: Path) -> list[str]:
     found = sorted((root / "logs").iterdir())
     assert all(LOG_NAME.fullmatch(path.name) for path in found)
@@ -66,12 +73,12 @@ def work(ending: str, api_key: str | None, workspace: str, verbose: bool, quiet:
         ("ours", 70, "ValueError: a fault"), ("stopped", 130, "ERROR   stopped"),
     ],
 )  # fmt: skip
-def test_how_a_run_went_is_kept(tmp_path: Path, ending: str, code: int, said: str) -> None:
-    CliRunner().invoke(program, ["-w", str(tmp_path), "work", ending, "--api-key", "12345678", "-q", "--json"])
-    (log,) = logs_in(tmp_path)
+def test_how_a_run_went_is_kept(home: Path, ending: str, code: int, said: str) -> None:
+    CliRunner().invoke(program, ["-w", str(home), "work", ending, "--api-key", "12345678", "-q", "--json"])
+    (log,) = logs_in(home)
     assert all(LINE.fullmatch(line) for line in log.splitlines()), log
     first = log.splitlines()[0]
-    assert first.endswith(f"INFO    cryosentinel -w {tmp_path} work {ending} --api-key '***' -q --json")
+    assert first.endswith(f"INFO    cryosentinel -w {home} work {ending} --api-key '***' -q --json")
     assert "cryosentinel 0" in log
     assert "numpy " in log
     assert said in log
@@ -87,39 +94,39 @@ def test_how_a_run_went_is_kept(tmp_path: Path, ending: str, code: int, said: st
     assert log.splitlines()[-1].split("    ")[-1].startswith(f"ended with exit code {code} after")
 
 
-def test_runs_do_not_mix_and_old_logs_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_do_not_mix_and_old_logs_go(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_log, "MAX_FILES", 3)
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "notes.txt").write_text("mine")
-    one, two = RunLog(tmp_path, "predict", {}), RunLog(tmp_path, "predict", {})
+    (home / "logs" / "notes.txt").write_text("mine")
+    one, two = RunLog(home, "predict", {}), RunLog(home, "predict", {})
     with one, two:
         one.write("INFO", "from one")
         two.write("INFO", "from two")
-    (tmp_path / "logs" / "notes.txt").rename(tmp_path / "notes.txt")
-    kept = logs_in(tmp_path)
+    (home / "logs" / "notes.txt").rename(home / "notes.txt")
+    kept = logs_in(home)
     assert sorted("from one" in log for log in kept) == [False, True]
     assert all(("from one" in log) != ("from two" in log) for log in kept)
     for number in range(4):
-        with RunLog(tmp_path, "chips build", {}) as log:
+        with RunLog(home, "chips build", {}) as log:
             log.write("INFO", f"run {number}")
-    assert len(logs_in(tmp_path)) == 3
-    assert "run 3" in "".join(logs_in(tmp_path))
+    assert len(logs_in(home)) == 3
+    assert "run 3" in "".join(logs_in(home))
 
 
-def test_a_long_run_fills_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_run_fills_no_disk(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_log, "MAX_FILE_BYTES", 2_000)
-    with RunLog(tmp_path, "fetch", {}) as log:
+    with RunLog(home, "fetch", {}) as log:
         for number in range(1_000):
             log.write("INFO", f"message {number}")
-    (text,) = logs_in(tmp_path)
+    (text,) = logs_in(home)
     assert len(text) < 2_400
     assert re.search(r"WARNING 9\d\d messages left out", text)
     assert "ended with exit code 0" in text
 
 
-def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "logs").write_text("a file")
-    result = CliRunner().invoke(program, ["work", "done", "-w", str(tmp_path)], standalone_mode=False)
+def test_a_log_that_cannot_be_written_ends_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "logs").rmdir()
+    (home / "logs").write_text("a file")
+    result = CliRunner().invoke(program, ["work", "done", "-w", str(home)], standalone_mode=False)
     assert result.exception is None
     assert result.return_value == 0
     assert result.stderr.count("no log of this run is kept") == 1
@@ -133,7 +140,7 @@ def test_a_log_that_cannot_be_written_ends_nothing(tmp_path: Path, monkeypatch: 
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(run_log, "_open", lambda folder, command: Full())
-    result = CliRunner().invoke(program, ["work", "done", "-w", str(tmp_path)], standalone_mode=False)
+    result = CliRunner().invoke(program, ["work", "done", "-w", str(home)], standalone_mode=False)
     assert result.exception is None
     assert result.stderr.count("no log of this run is kept") == 1
 
@@ -152,21 +159,21 @@ def test_secrets_stay_out() -> None:
     assert command_line(words) == "cryosentinel fetch '--token=***' --secret '***' --key-frames 2 'a b'"
 
 
-def test_commands_keep_logs_and_housekeeping_knows_them(tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli, ["predict", "--aoi", "nowhere", "--year", "2023", "-w", str(tmp_path)])
+def test_commands_keep_logs_and_housekeeping_knows_them(home: Path) -> None:
+    result = CliRunner().invoke(cli, ["predict", "--aoi", "nowhere", "--year", "2023", "-w", str(home)])
     assert result.exit_code == 1
-    (log,) = logs_in(tmp_path)
+    (log,) = logs_in(home)
     assert "ERROR" in log
     assert "ended with exit code 1" in log
-    told = json.loads(CliRunner().invoke(cli, ["du", "-w", str(tmp_path), "--json"]).stdout)
+    told = json.loads(CliRunner().invoke(cli, ["du", "-w", str(home), "--json"]).stdout)
     assert [(one["path"], one["kind"], one["bytes"]) for one in told["folders"]] == [
         ("logs", "logs", len(log.encode()))
     ]
-    (tmp_path / "logs" / "mine.log").write_text("kept")
-    CliRunner().invoke(cli, ["clean", "-w", str(tmp_path)], catch_exceptions=False)
-    assert len(list((tmp_path / "logs").iterdir())) == 2
-    CliRunner().invoke(cli, ["clean", "--logs", "-w", str(tmp_path)], catch_exceptions=False)
-    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["mine.log"]
+    (home / "logs" / "mine.log").write_text("kept")
+    CliRunner().invoke(cli, ["clean", "-w", str(home)], catch_exceptions=False)
+    assert len(list((home / "logs").iterdir())) == 2
+    CliRunner().invoke(cli, ["clean", "--logs", "-w", str(home)], catch_exceptions=False)
+    assert [path.name for path in (home / "logs").iterdir()] == ["mine.log"]
 
 
 @pytest.mark.parametrize("name", ["fetch", "predict", "change", "evaluate", "audit", "chips build"])
@@ -178,3 +185,16 @@ def test_commands_that_work_on_a_workspace_are_logged(name: str) -> None:
     assert command.callback is not None
     assert command.callback.__globals__["logged"] is logged
     assert hasattr(command.callback, "__wrapped__")
+
+
+def test_a_folder_that_is_no_workspace_gets_no_log_until_it_is_one(tmp_path: Path) -> None:
+    with RunLog(tmp_path, "fetch", {}) as log:
+        log.write("INFO", "before")
+    assert list(tmp_path.iterdir()) == []
+    with RunLog(tmp_path, "fetch", {}) as log:
+        log.write("INFO", "before")
+        (tmp_path / "valley").mkdir()
+        (tmp_path / "valley" / "aoi.geojson").write_text("{}")
+        log.write("INFO", "after")
+    (text,) = logs_in(tmp_path)
+    assert text.index("before") < text.index("after") < text.index("exit code 0")
