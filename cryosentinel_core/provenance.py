@@ -13,11 +13,11 @@ from cryosentinel_core import __version__
 ALGORITHM_VERSIONS: Final[Mapping[str, int]] = {
     "stack tile": 1,
     "logits of a tile": 1,
-    "lakes": 1,
+    "lakes": 2,
     "chip": 1,
-    "lakes of chips": 1,
-    "change": 2,
-    "change of inventories": 2,
+    "lakes of chips": 2,
+    "change": 3,
+    "change of inventories": 3,
 }
 """Kind of result -> version of the code that makes it: raised whenever that code changes what comes out, so that such results are made
 again. A release that changes none of them makes nothing again."""

@@ -35,6 +35,7 @@ _WHOLE: Final = ("year_from", "year_to")
 LAKE: Final = "_lake"
 """Column of each row's lake, until the table is whole."""
 _METRES_OF_DEGREE: Final = 111_320.0
+_LAKES_A_BLOCK: Final = 2_000
 
 
 def frame_of_pair(
@@ -142,7 +143,8 @@ def pieces_between(
     lakes, before, after = lakes[differ], before[differ], after[differ]
     found = []
     for one, other in ((after, before), (before, after)):
-        index, polygons, area = _pieces(shapely.difference(one, other), pixel_m**2)
+        index, polygons = _differences(one, other, pixel_m**2)
+        area, _ = measure_geodesic(polygons)
         columns = {
             "lake_key": pd.Series([keys[lake].lake_key for lake in lakes[index]], dtype="str"),
             "pair": pd.Series([f"{pair.first.year}-{pair.second.year}"] * index.size, dtype="str"),
@@ -172,19 +174,36 @@ def series_frame(keys: Sequence[Key], years: Mapping[int, Mapping[str, NDArray[A
     return pd.DataFrame(columns, columns=list(SERIES_COLUMNS))
 
 
-def _pieces(
-    differences: NDArray[np.object_], least_m2: float
-) -> tuple[NDArray[np.int64], NDArray[np.object_], NDArray[np.float64]]:
-    """Rows that have ground left, their polygons without parts under `least_m2`, and geodesic areas."""
+def _differences(
+    one: NDArray[np.object_], other: NDArray[np.object_], least_m2: float
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Rows where one outline reaches beyond the other, and where, without parts under `least_m2`; block by block, to save memory."""
+    starts = range(0, len(one), _LAKES_A_BLOCK)
+    blocks = [
+        _pieces(shapely.difference(one[at : at + _LAKES_A_BLOCK], other[at : at + _LAKES_A_BLOCK]), least_m2)
+        for at in starts
+    ]
+    if not blocks:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=object)
+    rows = np.concatenate([at + found for at, (found, _) in zip(starts, blocks, strict=True)])
+    return rows, np.concatenate([polygons for _, polygons in blocks])
+
+
+def _pieces(differences: NDArray[np.object_], least_m2: float) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Rows that have ground left, and their polygons without parts under `least_m2`."""
     parts, row = shapely.get_parts(differences, return_index=True)
+    bounds = shapely.bounds(parts)
+    scale = _METRES_OF_DEGREE**2 * np.nan_to_num(np.cos(np.radians(0.5 * (bounds[:, 1] + bounds[:, 3]))))
+    # A part whose box is smaller than a pixel is too: most parts are slivers, and looking at their boxes costs nothing.
+    wide = scale * (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1]) >= least_m2
+    parts, row, scale = parts[wide], row[wide], scale[wide]
     broken = ~shapely.is_valid(parts)
     parts[broken] = [repair_polygon(part) for part in parts[broken]]
-    _, south, _, north = shapely.bounds(parts).T.reshape(4, -1)
-    scale = _METRES_OF_DEGREE**2 * np.cos(np.radians(0.5 * (south + north)))
-    is_ground = np.isin(shapely.get_type_id(parts), (3, 6)) & (np.nan_to_num(scale) * shapely.area(parts) >= least_m2)
+    is_ground = np.isin(shapely.get_type_id(parts), (3, 6)) & (scale * shapely.area(parts) >= least_m2)
     parts, row = parts[is_ground], row[is_ground]
     rows, first, number = np.unique(row, return_index=True, return_counts=True)
     polygons = parts[first]
-    for place in np.flatnonzero(number > 1):
-        polygons[place] = shapely.MultiPolygon(list(parts[first[place] : first[place] + number[place]]))
-    return rows, polygons, measure_geodesic(polygons)[0]
+    many = np.flatnonzero(number > 1)
+    several = np.isin(row, rows[many])
+    polygons[many] = shapely.multipolygons(parts[several], indices=np.repeat(np.arange(many.size), number[many]))
+    return rows, polygons

@@ -31,7 +31,7 @@ def add_glacier_columns(
         basis: What was seen, and outlines of glaciers if there are any.
     """
     for name, year in (("glacier_contact_from", pair.first), ("glacier_contact_to", pair.second)):
-        frame[name] = [_contact(year, int(lake), basis) for lake in lakes]
+        frame[name] = _contacts(year, lakes, basis)
     distances = np.full(len(frame), np.nan)
     if basis.glaciers is not None:
         for row, outline in enumerate(frame.geometry):
@@ -40,14 +40,18 @@ def add_glacier_columns(
     frame["glacier_distance_m"] = distances
 
 
-def _contact(year: LakesInYear, lake: int, basis: ComparisonBasis) -> str:
+def _contacts(year: LakesInYear, lakes: NDArray[np.int64], basis: ComparisonBasis) -> NDArray[np.object_]:
     """Whether a year's water ends at a glacier; unknown where it was not seen, or nothing tells."""
-    if not year.n_outlines[lake]:
-        return "no" if year.observed_share[lake] >= basis.settings.min_observed else "unknown"
-    if year.year in basis.drawn:
-        if basis.glaciers is None:
-            return "unknown"
-        return "yes" if basis.glaciers.distance_m(year.outline[lake]) <= TOUCHING_M else "no"
-    if year.seen[lake].touches_glacier:
-        return "yes"
-    return "no" if year.observed_share[lake] >= basis.settings.min_observed else "unknown"
+    is_seen = year.observed_share[lakes] >= basis.settings.min_observed
+    found = np.where(is_seen, "no", "unknown").astype(object)
+    drawn = year.n_outlines[lakes] > 0
+    if year.year not in basis.drawn:
+        touching = np.array([year.seen[lake].touches_glacier for lake in lakes.tolist()], dtype=bool)
+        found[drawn & touching] = "yes"
+    elif basis.glaciers is None:
+        found[drawn] = "unknown"
+    else:
+        for row in np.flatnonzero(drawn).tolist():
+            distance_m = basis.glaciers.distance_m(year.outline[lakes[row]])
+            found[row] = "yes" if distance_m <= TOUCHING_M else "no"
+    return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import geopandas as gpd
@@ -61,7 +62,7 @@ class LakesInYear:
     outline: NDArray[np.object_]
     seen: tuple[GroundSeen, ...] = ()
 
-    @property
+    @cached_property
     def observed_share(self) -> NDArray[np.float64]:
         """(L,) share of the ground that was seen, 0..1."""
         return np.array([one.observed_share for one in self.seen], dtype=float)

@@ -15,10 +15,11 @@ from typing import Final
 import geopandas as gpd
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.change.matching import Match, overlap_pairs, parts_that_count, whole_outline, whole_outlines
-from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
+from cryosentinel_core.ground.geodesic import lake_id_of, lake_ids_of, measure_geodesic
 
 REGISTRY_COLUMNS: Final = ("lake_key", "first_year", "aliases")
 """Columns of the registry, before the geometry (the first outline, EPSG:4326)."""
@@ -93,17 +94,18 @@ def assign_keys(
     area = {year: table["area_m2"].to_numpy(dtype=float).tolist() for year, table in tables.items()}
     outline = {year: table.geometry.to_numpy() for year, table in tables.items()}
     size = [sum(area[year][row] for year, rows in match.members.items() for row in rows) for match in matches]
+    own_id = _ids_of_new(matches, outline, {*alone, *shared})
     keys: dict[int, Key] = {}
     added: dict[str, tuple[int, BaseGeometry]] = {}
     taken = set(known)
     for index in sorted(range(len(matches)), key=lambda i: (-size[i], i)):
         match = matches[index]
         first = min(match.members, default=0)
-        roots = _without_relatives([known[entry] for entry in alone[index]])
+        roots = _without_relatives([known[entry] for entry in alone[index]]) if index in alone else set()
         if roots:
             entries = [entry for entry in alone[index] if known[entry] in roots]
             names = [known[entry] for entry in sorted(entries, key=lambda e: (-registered_m2[e], known[e]))]
-        elif shared[index]:
+        elif index in shared:
             parent = known[max(shared[index], key=lambda e: (registered_m2[e], known[e]))]
             names = [_next_suffix(parent, taken)]
             added[names[0]] = first, shapely.union_all(outline[first][list(match.rows(first))])
@@ -112,7 +114,8 @@ def assign_keys(
         else:
             names, rows = [], match.rows(first)
             for row in rows if len(rows) == 1 else parts_that_count(match, tables, first, min_area_m2):
-                names.append(_next_free(lake_id_of(outline[first][row]), taken))
+                name = own_id[index] if index in own_id else lake_id_of(outline[first][row])
+                names.append(_next_free(name, taken))
                 taken.add(names[-1])
                 added[names[-1]] = first, outline[first][row]
         taken.update(names)
@@ -158,6 +161,22 @@ def _votes(
     for lake, entry in zip(i.tolist(), j.tolist(), strict=True):
         (alone if n_lakes[entry] == 1 else shared)[lake].append(entry)
     return alone, shared
+
+
+def _ids_of_new(
+    matches: Sequence[Match], outline: Mapping[int, NDArray[np.object_]], known: set[int]
+) -> dict[int, str]:
+    """Lake -> id of its outline, for unregistered lakes that have one in their first year."""
+    new = []
+    for index, match in enumerate(matches):
+        if match.members and index not in known:
+            year = min(match.members)
+            if len(match.members[year]) == 1:
+                new.append((index, outline[year][match.members[year][0]]))
+    if not new:
+        return {}
+    lakes, outlines = zip(*new, strict=True)
+    return dict(zip(lakes, lake_ids_of(np.array(outlines, dtype=object)), strict=True))
 
 
 def _without_relatives(names: Iterable[str]) -> set[str]:

@@ -29,6 +29,12 @@ from cryosentinel_core.lakes.tables import Status
 MIN_OVERLAP_SHARE: Final = 0.05
 """Share of the smaller outline that two outlines must have in common to be one lake."""
 
+_SURELY: Final = 1.001
+"""Factor by which a lower bound must pass a limit, beyond all rounding."""
+
+_MANY_CORNERS: Final = 5_000
+"""Corners of two outlines beyond which no bound is looked for."""
+
 
 @dataclass(frozen=True)
 class Match:
@@ -67,17 +73,22 @@ def match_years(tables: Mapping[int, gpd.GeoDataFrame], *, pixel_m: float = 10.0
     first, second = _overlaps(geometry, area, node_year, pixel_m**2)
     graph = coo_array((np.ones(first.size, dtype=np.int8), (first, second)), shape=(area.size, area.size))
     _, part = connected_components(graph, directed=False)
-    members: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for node in range(area.size):
-        members[int(part[node])][int(node_year[node])].append(int(node_row[node]))
+    ends = sorted(zip(part[first].tolist(), first.tolist(), second.tolist(), strict=True))
     edges: dict[int, list[Any]] = defaultdict(list)
-    for a, b in zip(first.tolist(), second.tolist(), strict=True):
-        ends = sorted((int(node_year[node]), int(node_row[node])) for node in (a, b))
-        edges[int(part[a])].append(tuple(ends))
-    return [
-        Match({year: tuple(rows) for year, rows in found.items()}, tuple(sorted(edges[label])))
-        for label, found in members.items()
-    ]
+    place = list(zip(node_year.tolist(), node_row.tolist(), strict=True))
+    for label, a, b in ends:  # nodes are ordered by year and row, so that edges come sorted
+        edges[label].append((place[a], place[b]))
+    order = np.argsort(part, kind="stable")
+    begins = np.flatnonzero(np.diff(part[order], prepend=-1))
+    groups = np.split(order, begins[1:]) if order.size else []
+    matches = []
+    for group in sorted(groups, key=lambda nodes: int(nodes[0])):
+        members: dict[int, tuple[int, ...]] = {}
+        for node in group.tolist():
+            year, row = place[node]
+            members[year] = (*members.get(year, ()), row)
+        matches.append(Match(members, tuple(edges.get(int(part[group[0]]), ()))))
+    return matches
 
 
 def relation_of(
@@ -194,7 +205,7 @@ def _overlaps(
     """Pairs of nodes of different years that overlap."""
     if not len(geometry):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
+    first, second = shapely.STRtree(geometry).query(geometry)
     apart = (first < second) & (year[first] != year[second])
     first, second = first[apart].astype(np.int64), second[apart].astype(np.int64)
     kept = _share_enough(geometry, geometry, area, area, first, second, pixel_area_m2)
@@ -213,13 +224,41 @@ def _share_enough(
     """(P,) True for pairs whose shared area counts as overlap."""
     if not i.size:
         return np.zeros(0, dtype=bool)
-    shared = shapely.area(shapely.intersection(first[i], second[j]))
+    one, other = first[i], second[j]
     smaller = np.minimum(first_m2[i], second_m2[j])
-    degrees = np.where(first_m2[i] <= second_m2[j], shapely.area(first[i]), shapely.area(second[j]))
-    # A square degree is worth the same number of square metres all over one lake.
-    shared_m2 = np.divide(shared, degrees, out=np.zeros_like(shared), where=degrees > 0) * smaller
+    degrees = np.where(first_m2[i] <= second_m2[j], shapely.area(one), shapely.area(other))
     wanted = np.maximum(np.minimum(pixel_area_m2, 0.5 * smaller), MIN_OVERLAP_SHARE * smaller)
-    return np.asarray((shared_m2 > 0) & (shared_m2 >= wanted), dtype=bool)
+    # A square degree is worth the same number of square metres all over one lake.
+    worth = np.divide(smaller, degrees, out=np.zeros_like(degrees), where=degrees > 0)
+    corners = np.stack([shapely.get_num_coordinates(one), shapely.get_num_coordinates(other)])
+    kept = np.zeros(i.size, dtype=bool)
+    plain = np.flatnonzero(corners.sum(axis=0) <= _MANY_CORNERS)
+    kept[plain] = worth[plain] * _least_shared(one[plain], other[plain]) >= _SURELY * wanted[plain]
+    close = np.flatnonzero(~kept)
+    swapped = corners[1, close] > corners[0, close]
+    large, small = np.where(swapped, other[close], one[close]), np.where(swapped, one[close], other[close])
+    many = large[corners[:, close].max(axis=0, initial=0) > _MANY_CORNERS]
+    shapely.prepare(many)  # one of these may have thousands of neighbours
+    close = close[shapely.intersects(large, small)]
+    shapely.destroy_prepared(many)
+    shared_m2 = shapely.area(shapely.intersection(one[close], other[close])) * worth[close]
+    kept[close] = (shared_m2 > 0) & (shared_m2 >= wanted[close])
+    return np.asarray(kept & (smaller > 0), dtype=bool)
+
+
+def _least_shared(one: NDArray[np.object_], other: NDArray[np.object_]) -> NDArray[np.float64]:
+    """(P,) area that two outlines share at least, in their own unit: all of it where they are the same, else that of a circle.
+
+    An overlay costs a hundred times as much, and most lakes lie where they lay.
+    """
+    found = np.where(shapely.equals_exact(one, other), shapely.area(one), 0.0)
+    left = np.flatnonzero(found == 0)
+    middle = shapely.centroid(one[left])
+    inside = shapely.contains(one[left], middle) & shapely.contains(other[left], middle)
+    left, middle = left[inside], middle[inside]
+    reach = np.minimum(*(shapely.distance(middle, shapely.boundary(side[left])) for side in (one, other)))
+    found[left] = np.pi * reach**2
+    return np.asarray(found, dtype=np.float64)
 
 
 def parts_that_count(match: Match, tables: Mapping[int, gpd.GeoDataFrame], year: int, min_area_m2: float) -> list[int]:

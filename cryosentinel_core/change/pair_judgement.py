@@ -110,10 +110,18 @@ def measurable_lakes(pair: LakePair) -> NDArray[np.bool_]:
     """(L,) True for lakes whose change tells of the years' noise: one outline a year, both seen, not copied, away from glaciers."""
     alone = (pair.first.n_outlines == 1) & (pair.second.n_outlines == 1) & pair.is_comparable
     copied = alone.copy()
-    copied[alone] = shapely.equals(pair.first.outline[alone], pair.second.outline[alone])
+    copied[alone] = are_copies(pair.first.outline[alone], pair.second.outline[alone])
     for year in (pair.first, pair.second):  # fronts move from year to year: that is change, not noise
         alone &= ~np.array([one.touches_glacier for one in year.seen], dtype=bool)
     return np.asarray(alone & ~copied & ~pair.first.touches_edge & ~pair.second.touches_edge, dtype=np.bool_)
+
+
+def are_copies(first: NDArray[np.object_], second: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """(N,) True where two outlines are the same shape, whichever corner they begin at; most are told by their bounds."""
+    found = np.asarray(shapely.equals_exact(first, second), dtype=np.bool_)
+    left = np.flatnonzero(~found & (shapely.bounds(first) == shapely.bounds(second)).all(axis=1))
+    found[left] = shapely.equals(first[left], second[left])
+    return found
 
 
 def judge_pair(pair: LakePair, noise: ShoreNoise | None, errors: ChangeErrors, confidence: float) -> JudgedPair:

@@ -2,13 +2,15 @@
 
 A projected area is off by 0.07 % inside its UTM zone, by 0.7 % one zone over, and Web Mercator doubles areas at 43 degrees
 north. Everything here works on geometries in EPSG:4326. Edges are geodesics; an edge that was straight in UTM departs from
-its geodesic by under a micrometre over 10 m.
+its geodesic by under a micrometre over 10 m. Shores are made of short edges, and of these all are measured at once.
 
-Source: Karney (2013), Algorithms for geodesics, J. Geodesy 87, 43-55 (the code behind `pyproj.Geod`).
+Sources: Karney (2013), Algorithms for geodesics, J. Geodesy 87, 43-55 (the code behind `pyproj.Geod`, which measures long edges);
+Snyder (1987), Map projections, USGS Professional Paper 1395, equation 3-12 (the area up to a parallel).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +24,15 @@ from cryosentinel_core.errors import InputError
 WGS84: Final = Geod(ellps="WGS84")
 """The ellipsoid of EPSG:4326."""
 
+_E2: Final = WGS84.f * (2.0 - WGS84.f)
+_AUTHALIC: Final = [(n + 1) / (2 * n + 1) * _E2**n for n in range(8)]
+_SHORT_M: Final = 5_000.0
+"""Length of an edge up to which its expansion holds."""
+_BLOCK: Final = 2_000
+"""Geometries that are measured at once."""
+_NEAR_RAD: Final = 0.02
+_POLAR_RAD: Final = 1.4
+
 
 def geodesic_area_m2(geometry: BaseGeometry) -> float:
     """Area in square metres of a polygon or multipolygon in EPSG:4326, holes subtracted; 0 if it is empty or no polygon.
@@ -29,42 +40,160 @@ def geodesic_area_m2(geometry: BaseGeometry) -> float:
     Args:
         geometry: x = degrees east, y = degrees north; valid (overlapping parts would count twice).
     """
-    return _measure_rings(geometry)[0]
+    return float(measure_geodesic([geometry])[0][0])
 
 
 def geodesic_perimeter_m(geometry: BaseGeometry) -> float:
     """Length in metres of all rings of a polygon or multipolygon in EPSG:4326: the shores of islands count too."""
-    return _measure_rings(geometry)[1]
+    return float(measure_geodesic([geometry])[1][0])
 
 
 def measure_geodesic(geometries: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Areas (m2) and perimeters (m) of many geometries in EPSG:4326, both of shape (N,).
 
+    Exterior rings count positive and interior ones negative, however they are drawn.
+
     Args:
         geometries: A sequence or array of shapely polygons and multipolygons.
     """
     listed = np.asarray(geometries, dtype=object).ravel()
-    parts, owner = shapely.get_parts(listed, return_index=True)
-    kind = shapely.get_type_id(parts)
-    if np.isin(kind, (shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)).any():
-        measured = np.array([_measure_rings(geometry) for geometry in listed], dtype=np.float64).reshape(-1, 2)
-        return measured[:, 0].copy(), measured[:, 1].copy()
-    parts, owner = parts[kind == shapely.GeometryType.POLYGON], owner[kind == shapely.GeometryType.POLYGON]
+    blocks = [_measure_block(listed[at : at + _BLOCK]) for at in range(0, listed.size, _BLOCK)]
+    if not blocks:
+        return np.zeros(0), np.zeros(0)
+    return np.concatenate([area for area, _ in blocks]), np.concatenate([length for _, length in blocks])
+
+
+def _measure_block(listed: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Areas and perimeters of some geometries; few enough that what lies between is no burden on memory."""
+    parts, owner = _polygons_of(listed)
     rings, part = shapely.get_rings(parts, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
-    ends = np.cumsum(np.bincount(ring, minlength=len(rings))).tolist()
-    x, y = xy[:, 0].copy(), xy[:, 1].copy()
-    begins = [0, *ends[:-1]] if ends else []
-    measured = np.array(
-        [
-            WGS84.polygon_area_perimeter(x[a:b], y[a:b]) if b - a >= 4 else (0.0, 0.0)
-            for a, b in zip(begins, ends, strict=True)
-        ]
-    ).reshape(-1, 2)
+    ends = np.cumsum(np.bincount(ring, minlength=len(rings)))
+    area, length = _measure_rings(xy, np.concatenate([[0], ends]).astype(np.int64))
     is_outer = np.diff(part, prepend=-1) != 0
-    area = np.where(is_outer, 1.0, -1.0) * np.abs(measured[:, 0])
-    found = [np.bincount(owner[part], weights=values, minlength=listed.size) for values in (area, measured[:, 1])]
-    return found[0].astype(np.float64), found[1].astype(np.float64)
+    area = np.where(is_outer, area, -area)
+    of_geometry = owner[part]
+    return _sums(of_geometry, area, listed.size), _sums(of_geometry, length, listed.size)
+
+
+def _sums(place: NDArray[np.int64], values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """(size,) sums of values by place, added in their order."""
+    return np.asarray(np.bincount(place, weights=values, minlength=size), dtype=np.float64)
+
+
+def _polygons_of(listed: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """(P,) polygons in some geometries, collections opened, and (P,) the geometry that each is of."""
+    parts, owner = shapely.get_parts(listed, return_index=True)
+    nested = np.isin(
+        shapely.get_type_id(parts), (shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)
+    )
+    while nested.any():
+        parts, outer = shapely.get_parts(parts, return_index=True)
+        owner = owner[outer]
+        nested = np.isin(
+            shapely.get_type_id(parts), (shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)
+        )
+    is_polygon = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+    return parts[is_polygon], owner[is_polygon].astype(np.int64)
+
+
+def _measure_rings(
+    xy: NDArray[np.float64], begins: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Areas (m2, positive) and lengths (m) of R closed rings; those with long edges, or near a pole, by pyproj one by one.
+
+    Args:
+        xy: (C, 2) corners in degrees, ring after ring.
+        begins: (R + 1,) first corner of each ring, and their number.
+    """
+    n_rings = len(begins) - 1
+    ring = np.repeat(np.arange(n_rings), np.diff(begins))
+    edge = np.flatnonzero(ring[1:] == ring[:-1])
+    own = ring[edge]
+    area, length = np.zeros(n_rings), np.zeros(n_rings)
+    if not edge.size:
+        return area, length
+    start = np.radians(xy[begins[:-1][np.diff(begins) > 0], 1])
+    north = np.zeros(n_rings)
+    north[np.diff(begins) > 0] = start
+    north_of_start = np.radians(xy[:, 1]) - north[ring]
+    turned = xy[edge + 1, 0] - xy[edge, 0]
+    east = np.radians(turned - 360.0 * np.round(turned / 360.0))
+    under, lengths = _measure_short_edges(
+        north,
+        own,
+        0.5 * (north_of_start[edge] + north_of_start[edge + 1]),
+        north_of_start[edge + 1] - north_of_start[edge],
+        east,
+    )
+    area, length = np.abs(_sums(own, under, n_rings)), _sums(own, lengths, n_rings)
+    far = (lengths > _SHORT_M) | ~np.isfinite(under)
+    far |= np.maximum(np.abs(north_of_start[edge]), np.abs(north_of_start[edge + 1])) > _NEAR_RAD
+    far |= np.abs(north[own]) > _POLAR_RAD
+    for index in np.unique(own[far]).tolist():
+        x, y = xy[begins[index] : begins[index + 1]].T.copy()
+        signed, length[index] = WGS84.polygon_area_perimeter(x, y)
+        area[index] = abs(signed)
+    few = np.diff(begins) < 4
+    area[few], length[few] = 0.0, 0.0
+    return area, length
+
+
+def _measure_short_edges(
+    start: NDArray[np.float64],
+    own: NDArray[np.int64],
+    middle: NDArray[np.float64],
+    north: NDArray[np.float64],
+    east: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Areas (m2) between short geodesics and their ring's first parallel, positive eastward, and their lengths (m), (E,) each.
+
+    Expansions about the middle of the straight line in latitude and longitude, to the fourth order in the edge: the area under
+    that line, the sliver between it and the geodesic, and the length that the bend saves. Up to `_SHORT_M` they are within 1e-9
+    of pyproj's, but for its own rounding of some 1e-4 m2 a ring, of which they are free. Only sums, products, quotients
+    and roots of each edge: the same bits on every machine and in any company.
+
+    Args:
+        start: (R,) latitude of each ring's first corner, radians.
+        own: (E,) ring of each edge.
+        middle: (E,) latitude of the edge's middle less that of the ring's first corner, radians.
+        north: (E,) difference of latitude, radians.
+        east: (E,) difference of longitude, radians.
+    """
+    sin_start = np.array([math.sin(value) for value in start.tolist()])[own]
+    cos_start = np.array([math.cos(value) for value in start.tolist()])[own]
+    q = middle * middle
+    sin_off = middle * (1 - q / 6 * (1 - q / 20 * (1 - q / 42)))
+    cos_off = 1 - q / 2 * (1 - q / 12 * (1 - q / 30 * (1 - q / 56)))
+    sin, cos = sin_start * cos_off + cos_start * sin_off, cos_start * cos_off - sin_start * sin_off
+    w = 1 - _E2 * sin * sin
+    normal = WGS84.a / np.sqrt(w)
+    meridian = normal * (1 - _E2) / w  # radius of curvature along the meridian
+    radius = normal * cos  # of the parallel
+    growth = 3 * _E2 * sin * cos / w  # of `meridian` with latitude, relative
+    nn, ee = north * north, east * east
+    bend = (
+        meridian * radius * east * (2 * meridian * sin / radius * nn + radius * sin / meridian * ee + growth * nn) / 12
+    )
+    under = WGS84.a**2 * (1 - _E2) * (_authalic(sin) - _authalic(sin_start)) * east
+    under += east * nn * meridian * (growth * radius - meridian * sin) / 24 + bend
+    square = meridian * meridian * nn + radius * radius * ee
+    length = np.sqrt(square)
+    first = 2 * meridian * meridian * growth * nn - 2 * radius * meridian * sin * ee
+    second = 2 * (meridian * meridian * sin * sin - radius * meridian * (cos + growth * sin)) * ee
+    second += 6 * _E2 * meridian * meridian * (cos * cos - sin * sin) * nn
+    with np.errstate(divide="ignore", invalid="ignore"):
+        more = nn / 24 * (second / (2 * length) - first * first / (4 * length * square))
+        more -= 6 * bend * bend / (length * square)
+    return under, np.where(length > 0, length + more, 0.0)
+
+
+def _authalic(sin: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Area from the equator to a parallel, by its sine, a radian of longitude wide, in units of the polar radius squared."""
+    square, total = sin * sin, np.full_like(sin, _AUTHALIC[-1])
+    for factor in _AUTHALIC[-2::-1]:
+        total = total * square + factor
+    return np.asarray(total * sin, dtype=np.float64)
 
 
 def circles_of_area(
@@ -86,10 +215,10 @@ def circles_of_area(
 def lake_ids_of(geometries: NDArray[np.object_]) -> list[str]:
     """Ids of many outlines in EPSG:4326, as `lake_id_of`."""
     points = shapely.point_on_surface(geometries)
-    return [
-        lake_id(lon, lat)
-        for lon, lat in zip(shapely.get_x(points).tolist(), shapely.get_y(points).tolist(), strict=True)
-    ]
+    lon, lat = shapely.get_x(points), shapely.get_y(points)
+    _check_degrees(lon, lat)
+    east, north = np.rint(1000.0 * lon).astype(np.int64).tolist(), np.rint(1000.0 * lat).astype(np.int64).tolist()
+    return [_id_of_thousandths(x, y) for x, y in zip(east, north, strict=True)]
 
 
 def lake_id(lon: float, lat: float) -> str:
@@ -104,9 +233,20 @@ def lake_id(lon: float, lat: float) -> str:
     Raises:
         InputError: Outside these ranges or not finite.
     """
-    if not (-180.0 <= lon <= 180.0 and -90.0 <= lat <= 90.0):
-        raise InputError(f"({lon}, {lat}) is not a longitude and latitude", "give degrees, longitude first")
-    thousandths_east, thousandths_north = round(1000.0 * lon), round(1000.0 * lat)
+    _check_degrees(np.array([lon]), np.array([lat]))
+    return _id_of_thousandths(round(1000.0 * lon), round(1000.0 * lat))
+
+
+def _check_degrees(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> None:
+    """Refuse what is no longitude and latitude."""
+    wrong = np.flatnonzero(~((np.abs(lon) <= 180.0) & (np.abs(lat) <= 90.0)))
+    if wrong.size:
+        place = f"({float(lon[wrong[0]])}, {float(lat[wrong[0]])})"
+        raise InputError(f"{place} is not a longitude and latitude", "give degrees, longitude first")
+
+
+def _id_of_thousandths(thousandths_east: int, thousandths_north: int) -> str:
+    """The id of a place in thousandths of a degree."""
     side = "W" if thousandths_east < 0 else "E"
     half = "S" if thousandths_north < 0 else "N"
     return f"GL{abs(thousandths_east):06d}{side}{abs(thousandths_north):05d}{half}"
@@ -116,21 +256,3 @@ def lake_id_of(geometry: BaseGeometry) -> str:
     """The id of an outline in EPSG:4326: that of its representative point, which lies inside it, never on an island."""
     point = shapely.point_on_surface(geometry)
     return lake_id(float(point.x), float(point.y))
-
-
-def _measure_rings(geometry: BaseGeometry) -> tuple[float, float]:
-    """(area in m2, perimeter in m); exterior rings count positive and interior ones negative, however they are drawn."""
-    area = perimeter = 0.0
-    for part in shapely.get_parts(geometry):
-        if part.geom_type == "Polygon":
-            for index, ring in enumerate((part.exterior, *part.interiors)):
-                x, y = shapely.get_coordinates(ring).T
-                if x.size < 4:
-                    continue
-                ring_area, ring_length = WGS84.polygon_area_perimeter(x, y)
-                area += abs(ring_area) if index == 0 else -abs(ring_area)
-                perimeter += ring_length
-        elif part.geom_type in ("MultiPolygon", "GeometryCollection"):
-            inner_area, inner_length = _measure_rings(part)
-            area, perimeter = area + inner_area, perimeter + inner_length
-    return area, perimeter

@@ -5,6 +5,7 @@ Neighbour: `inventory` makes a lake table of them and tells what was done.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -68,9 +69,9 @@ def join_at_seams(geometry: NDArray[np.object_], least: float) -> tuple[NDArray[
     Returns:
         (M,) geometries, the row that each stands for (its first piece's), and how many outlines were pieces.
     """
-    first, second = shapely.STRtree(geometry).query(geometry, predicate="touches")
-    ordered = first < second
-    first, second = first[ordered], second[ordered]
+    first, second = neighbours_of(geometry)
+    touching = _do_meet(shapely.touches, geometry, first, second)
+    first, second = first[touching], second[touching]
     shared = shapely.intersection(geometry[first], geometry[second])
     length, hull = shapely.length(shared), shapely.minimum_rotated_rectangle(shared) if shared.size else shared
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -87,18 +88,33 @@ def join_at_seams(geometry: NDArray[np.object_], least: float) -> tuple[NDArray[
     return joined[lead], lead, n_pieces
 
 
-def is_drawn_twice(geometry: NDArray[np.object_], area: NDArray[np.float64], iou: float) -> NDArray[np.bool_]:
+def neighbours_of(geometry: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows (P,) and later rows (P,) of geometries whose bounding boxes meet: the few pairs that need a closer look."""
+    first, second = shapely.STRtree(geometry).query(geometry)
+    later = first < second
+    return first[later].astype(np.int64), second[later].astype(np.int64)
+
+
+def is_drawn_twice(
+    geometry: NDArray[np.object_],
+    area: NDArray[np.float64],
+    iou: float,
+    neighbours: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+) -> NDArray[np.bool_]:
     """(N,) True for outlines that an earlier one covers but for a share.
 
     Args:
         geometry: (N,) valid polygons and multipolygons.
         area: (N,) areas, any unit; rows with 0 take no part.
         iou: Intersection over union from which two are one.
+        neighbours: From `neighbours_of`; None to find them.
     """
-    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
-    near = (first < second) & (area[first] > 0) & (area[second] > 0)
+    first, second = neighbours if neighbours is not None else neighbours_of(geometry)
+    near = (area[first] > 0) & (area[second] > 0)
     near &= np.minimum(area[first], area[second]) >= iou * np.maximum(area[first], area[second])
     first, second = first[near], second[near]
+    meeting = _do_meet(shapely.intersects, geometry, first, second)
+    first, second = first[meeting], second[meeting]
     shared = shapely.area(shapely.intersection(geometry[first], geometry[second]))
     either = shapely.area(geometry[first]) + shapely.area(geometry[second]) - shared
     twice = np.zeros(len(geometry), dtype=bool)
@@ -115,10 +131,14 @@ def cut_overlaps(geometry: NDArray[np.object_]) -> tuple[NDArray[np.object_], in
     Args:
         geometry: (N,) valid polygons and multipolygons.
     """
-    first, second = shapely.STRtree(geometry).query(geometry, predicate="intersects")
+    earlier, later = neighbours_of(geometry)
+    meeting = _do_meet(shapely.intersects, geometry, earlier, later)
+    earlier, later = earlier[meeting], later[meeting]
     size = shapely.area(geometry)
-    larger = (size[first] > size[second]) | ((size[first] == size[second]) & (first < second))
-    first, second = first[larger], second[larger]
+    swapped = size[later] > size[earlier]
+    first, second = np.where(swapped, later, earlier), np.where(swapped, earlier, later)
+    order = np.lexsort((second, first))
+    first, second = first[order], second[order]
     over = shapely.area(shapely.intersection(geometry[first], geometry[second])) > _OVERLAP_SHARE * size[second]
     first, second = first[over], second[over]
     found, touched = geometry.copy(), set()
@@ -132,6 +152,25 @@ def cut_overlaps(geometry: NDArray[np.object_]) -> tuple[NDArray[np.object_], in
             found[a], left = shapely.union(found[a], found[b]), shapely.Polygon()
         found[b] = left
     return found, len(touched)
+
+
+def _do_meet(
+    predicate: Callable[[NDArray[np.object_], NDArray[np.object_]], NDArray[np.bool_]],
+    geometry: NDArray[np.object_],
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """(P,) a symmetric predicate of some pairs; the one with more corners is prepared, as it may have many neighbours."""
+    if not first.size:
+        return np.zeros(0, dtype=bool)
+    corners = shapely.get_num_coordinates(geometry)
+    swapped = corners[second] > corners[first]
+    large, small = np.where(swapped, second, first), np.where(swapped, first, second)
+    prepared = geometry[np.unique(large)]
+    shapely.prepare(prepared)
+    found = predicate(geometry[large], geometry[small])
+    shapely.destroy_prepared(prepared)
+    return np.asarray(found, dtype=np.bool_)
 
 
 def _components(first: NDArray[np.int64], second: NDArray[np.int64], size: int) -> NDArray[np.int64]:

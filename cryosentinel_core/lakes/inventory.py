@@ -25,6 +25,7 @@ from cryosentinel_core.lakes.drawn_outlines import (
     cut_overlaps,
     is_drawn_twice,
     join_at_seams,
+    neighbours_of,
     take_apart,
 )
 from cryosentinel_core.lakes.outlines import repair_polygon
@@ -67,7 +68,8 @@ def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Rep
     frame = frame.iloc[row[lead]]
     with crs_of_earth(inventory.path):
         lonlat = gpd.GeoSeries(geometry, crs=frame.crs).to_crs(4326).to_numpy()
-    lonlat = _repaired(lonlat)
+    if frame.crs != "EPSG:4326" or n_pieces:
+        lonlat = _repaired(lonlat)
     kept, lonlat = _each_once(lonlat, name, reporter)
     if not kept.any():
         raise DataError(f"{inventory.path} holds no polygon", "a vector file with lake outlines is wanted")
@@ -87,13 +89,18 @@ def _usable_rows(
     broken = ~shapely.is_valid(geometry)
     if broken.any():
         reporter.warn(f"{name}: {counted(int(broken.sum()), 'invalid outline')} repaired")
-    return frame, _repaired(geometry)
+    return frame, _repaired(geometry, broken)
 
 
-def _repaired(geometry: NDArray[np.object_]) -> NDArray[np.object_]:
-    """(N,) polygons and multipolygons; only what is no valid one is touched, and what has no area is empty."""
+def _repaired(geometry: NDArray[np.object_], broken: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:
+    """(N,) polygons and multipolygons; only what is no valid one is touched, and what has no area is empty.
+
+    Args:
+        geometry: (N,) geometries.
+        broken: (N,) True for invalid ones; None to find out.
+    """
     kind = shapely.get_type_id(geometry)
-    bad = ~shapely.is_valid(geometry) | ~np.isin(
+    bad = (~shapely.is_valid(geometry) if broken is None else broken) | ~np.isin(
         kind, (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
     )
     found = geometry.copy()
@@ -129,8 +136,9 @@ def _each_once(
     kept = size > 0
     if not kept.all():
         reporter.warn(f"{name}: {counted(int((~kept).sum()), 'row')} without an area left out")
+    neighbours = neighbours_of(lonlat)
     for iou, told in ((SAME_OUTLINE_IOU, "drawn twice"), (SHIFTED_OUTLINE_IOU, "drawn twice, one copy shifted,")):
-        twice = is_drawn_twice(lonlat, np.where(kept, size, 0.0), iou)
+        twice = is_drawn_twice(lonlat, np.where(kept, size, 0.0), iou, neighbours)
         if twice.any():
             reporter.warn(f"{name}: {counted(int(twice.sum()), 'outline')} {told} left out")
         kept &= ~twice

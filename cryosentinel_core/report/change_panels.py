@@ -28,6 +28,7 @@ _MAPS_WIDTH: Final = 0.602
 _TALL_ASPECT: Final = 0.295 * WIDTH_IN / (0.735 * HEIGHT_IN)
 _WIDE_TALL: Final = 0.335
 _WIDE_ASPECT: Final = _MAPS_WIDTH * WIDTH_IN / (_WIDE_TALL * HEIGHT_IN)
+_MANY_LAKES: Final = 1_000
 _WIDE_FROM: Final = (_TALL_ASPECT * _WIDE_ASPECT) ** 0.5
 """Width / height of the ground from which the maps are drawn one above the other."""
 
@@ -54,6 +55,8 @@ def extent_of_rows(rows: gpd.GeoDataFrame, epsg: int) -> Grid | None:
     """The rectangle of the maps: all lakes with a margin, in the shape of a panel."""
     geometry = rows.geometry.to_numpy()
     filled = geometry[~(shapely.is_missing(geometry) | shapely.is_empty(geometry))]
+    if len(filled) > _MANY_LAKES:
+        filled = shapely.box(*shapely.bounds(filled).T)  # of so many none fills the map
     places = shapely.points(rows[["lon", "lat"]].to_numpy()[shapely.is_missing(geometry)])
     if not len(filled) + len(places):
         return None

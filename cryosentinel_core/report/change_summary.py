@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.change.change_table import ChangeTables
 from cryosentinel_core.change.lake_keys import is_key
-from cryosentinel_core.io.tables.vector import read_layer
+from cryosentinel_core.io.tables.vector import read_columns
 from cryosentinel_core.io.workspace import read_json
 from cryosentinel_core.lakes.tables import Reason, Status
 from cryosentinel_core.reporter import counted
@@ -122,7 +122,7 @@ def counts_of_result(
 def read_summary(folder: Path, years: tuple[int, ...], model: str, *, is_reused: bool) -> ChangeSummary:
     """The summary that the files in a folder give."""
     record = read_json(folder / RECORD)
-    table = pd.DataFrame(read_layer(folder / "change.parquet").drop(columns="geometry"))
+    table = read_columns(folder / "change.parquet")
     result = record["result"]
     return ChangeSummary(
         folder=folder,

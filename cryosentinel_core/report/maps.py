@@ -33,6 +33,12 @@ MAX_SIDE_PX: Final = 1000
 
 _STRIP_PX: Final = 2240
 
+_MANY_CORNERS: Final = 200_000
+"""Corners of a map's outlines from which those that lie together within a part of a dot are drawn once."""
+
+_TOLERANCE_PX: Final = 0.2
+"""That part of a dot."""
+
 Limits = tuple[NDArray[np.float64], NDArray[np.float64]]
 """(3,) reflectance shown as black and (3,) as white: red, green, blue."""
 
@@ -146,15 +152,24 @@ def add_fills(axes: Any, pieces: Mapping[str, NDArray[np.object_]]) -> None:
 def _as_path(axes: Any, placed: NDArray[np.object_]) -> Outline | None:
     """The polygons that a map shows as one matplotlib path, holes kept; None if it shows none."""
     (west, east), (south, north) = axes.get_xlim(), axes.get_ylim()
-    shown = placed[shapely.intersects(placed, shapely.box(west, south, east, north))]
-    points, codes = [], []
-    for part in shapely.get_parts(shown):
-        if part.geom_type == "Polygon" and not part.is_empty:
-            for ring in (part.exterior, *part.interiors):
-                xy = shapely.get_coordinates(ring)
-                points.append(xy)
-                codes += [Outline.MOVETO] + [Outline.LINETO] * (len(xy) - 2) + [Outline.CLOSEPOLY]
-    return Outline(np.concatenate(points), codes) if points else None
+    box = shapely.box(west, south, east, north)
+    shapely.prepare(box)
+    shown = placed[shapely.intersects(box, placed)]
+    parts = shapely.get_parts(shown)
+    parts = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)]
+    xy, ring = shapely.get_coordinates(shapely.get_rings(parts), return_index=True)
+    if not ring.size:
+        return None
+    if ring.size > _MANY_CORNERS:
+        pixel_m = max((east - west) / axes.bbox.width, (north - south) / axes.bbox.height)
+        place = np.floor(xy / (_TOLERANCE_PX * pixel_m)).astype(np.int64)
+        kept = (np.diff(place, axis=0, prepend=place[:1] - 1) != 0).any(axis=1)
+        kept |= (np.diff(ring, prepend=-1) > 0) | (np.diff(ring, append=ring[-1] + 1) > 0)
+        xy, ring = xy[kept], ring[kept]
+    codes = np.full(ring.size, Outline.LINETO, dtype=Outline.code_type)
+    codes[np.diff(ring, prepend=-1) > 0] = Outline.MOVETO
+    codes[np.diff(ring, append=ring[-1] + 1) > 0] = Outline.CLOSEPOLY
+    return Outline(xy, codes)
 
 
 def frame_map(axes: Any, grid: Grid, *, with_latitudes: bool) -> None:

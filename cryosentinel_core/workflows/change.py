@@ -24,6 +24,7 @@ from cryosentinel_core.change.image_shifts import (
     shifts_to_apply,
 )
 from cryosentinel_core.change.matching import rows_in_area, rows_in_table
+from cryosentinel_core.engine.garbage import rare_collections
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.io.tables.error_files import read_stated_noise
 from cryosentinel_core.io.tables.inventories import digest_of_file, read_glaciers, read_inventory
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 
+@rare_collections()
 def change(
     workspace: Workspace,
     area_name: str,
@@ -153,6 +155,7 @@ def change(
     return compare_once(folder, all_years, model_name, provenance, compare, reporter)
 
 
+@rare_collections()
 def change_inventories(
     inventories: Sequence[Inventory],
     out_dir: Path,

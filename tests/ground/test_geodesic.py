@@ -74,8 +74,43 @@ def test_many_at_once_are_the_same_as_one_by_one() -> None:
 def test_area_agrees_with_pyproj(lon: float, lat: float, radius: float) -> None:
     disc = shapely.Point(lon, lat).buffer(radius)
     area, length = Geod(ellps="WGS84").geometry_area_perimeter(disc)
-    assert geodesic_area_m2(disc) == pytest.approx(abs(area), rel=1e-9)
+    # pyproj's areas are differences of numbers as large as a hemisphere: a tenth of a square millimetre a corner is their rounding.
+    assert geodesic_area_m2(disc) == pytest.approx(abs(area), rel=1e-9, abs=1e-3)
     assert geodesic_perimeter_m(disc) == pytest.approx(length, rel=1e-9)
+
+
+@pytest.mark.parametrize("lat", [-89.5, -80.3, -60.0, 0.0, 43.0, 79.9])
+@pytest.mark.parametrize("radius_m", [300.0, 3e3, 1e5])
+@pytest.mark.parametrize("n_corners", [5, 60])
+def test_short_edges_all_at_once_agree_with_pyproj(lat: float, radius_m: float, n_corners: int) -> None:
+    """Also across the 180th meridian, near the poles and with edges so long that they are measured one by one."""
+    rng = np.random.default_rng(7)
+    angle = np.linspace(0, 2 * np.pi, n_corners, endpoint=False)
+    away = radius_m * np.exp(rng.normal(0, 0.2, (20, n_corners)))
+    x = 179.99 + away * np.cos(angle) / 111_320 / np.cos(np.radians(lat))
+    y = np.clip(lat + away * np.sin(angle) / 111_320, -90, 90)
+    rings = np.stack([(x + 180) % 360 - 180, y], axis=-1)
+    area, length = measure_geodesic(shapely.polygons(rings))
+    pyproj = [Geod(ellps="WGS84").polygon_area_perimeter(*ring.T.copy()) for ring in rings]
+    np.testing.assert_allclose(area, np.abs([one[0] for one in pyproj]), rtol=1e-9, atol=2e-3)
+    np.testing.assert_allclose(length, [one[1] for one in pyproj], rtol=1e-9)
+
+
+def test_small_areas_are_not_lost_in_rounding() -> None:
+    """At the equator the ellipsoid is flat over ten metres: an area in degrees is one in metres by the two radii of curvature."""
+    disc = shapely.Point(0, 0).buffer(1e-4)
+    geod = Geod(ellps="WGS84")
+    square_degree_m2 = np.radians(1.0) ** 2 * geod.a**2 * (1 - geod.f * (2 - geod.f))
+    assert geodesic_area_m2(disc) == pytest.approx(disc.area * square_degree_m2, rel=1e-10)
+
+
+def test_areas_do_not_depend_on_company() -> None:
+    rng = np.random.default_rng(3)
+    outlines = np.array([shapely.Point(*rng.uniform(-60, 60, 2)).buffer(rng.uniform(1e-4, 0.3)) for _ in range(50)])
+    area, length = measure_geodesic(outlines)
+    for index in (0, 7, 49):
+        assert measure_geodesic(outlines[index:])[0][0] == area[index]
+        assert geodesic_perimeter_m(outlines[index]) == length[index]
 
 
 def test_projected_areas_would_mislead() -> None:

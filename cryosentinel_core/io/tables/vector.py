@@ -94,10 +94,7 @@ def write_parquet(path: Path, frame: pd.DataFrame, *, provenance: Provenance | N
         OutputWrite: If the disk refuses.
     """
     with writing(path) as temporary:
-        if isinstance(frame, gpd.GeoDataFrame):
-            frame.to_parquet(temporary, compression="zstd", index=False)
-        else:
-            frame.to_parquet(temporary, compression="zstd", index=False)
+        frame.to_parquet(temporary, compression="zstd" if provenance is None else None, index=False)
         if provenance is not None:
             table = pq.read_table(temporary)
             tags = {**(table.schema.metadata or {}), METADATA_KEY.encode(): _as_json(provenance).encode()}
@@ -115,7 +112,7 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
     """
     plain = pd.DataFrame(frame.drop(columns="geometry", errors="ignore"))
     for name in plain.columns:
-        if _is_text(plain[name]):
+        if _is_text(plain[name]) and _may_hold_formulas(plain[name]):
             plain[name] = plain[name].map(_without_formulas, na_action="ignore")
     with writing(path) as temporary:
         plain.to_csv(temporary, index=False, lineterminator="\n", encoding="utf-8")
@@ -124,6 +121,11 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 def _is_text(column: pd.Series[Any]) -> bool:
     """True if a column may hold texts."""
     return bool(column.dtype == object or pd.api.types.is_string_dtype(column))
+
+
+def _may_hold_formulas(column: pd.Series[Any]) -> bool:
+    """True if any text of a column could be taken for a formula, in one search over all of them."""
+    return _FORMULA.search("\n".join(map(str, column.to_numpy(dtype=object).tolist()))) is not None
 
 
 def _without_formulas(value: object) -> object:
@@ -193,6 +195,23 @@ def read_layer(path: Path | str, layer: str | None = None) -> gpd.GeoDataFrame:
         raise DataError(f"{path} holds no geometry", "a vector file with outlines is wanted")
     for name in frame.columns:
         if name != frame.geometry.name and _is_text(frame[name]):
+            frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
+    return frame
+
+
+def read_columns(path: Path) -> pd.DataFrame:
+    """All rows of a Parquet file that was written here, without their geometry, texts that are null as empty texts.
+
+    Raises:
+        DataError: If the file is missing or damaged.
+    """
+    try:
+        names = [name for name in pq.read_schema(path).names if name != "geometry"]
+        frame = pd.read_parquet(path, columns=names)
+    except (OSError, ValueError) as error:
+        raise DataError(f"could not read {path}: {error}", _READ_HINT) from error
+    for name in frame.columns:
+        if _is_text(frame[name]):
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
     return frame
 
