@@ -163,7 +163,7 @@ def _named(dataset: xr.Dataset) -> xr.Dataset:
     """The variables that matter, by our names.
 
     Raises:
-        BandError: If an optical band is missing, or one of two radar bands.
+        BandError: If an optical band is missing, or one of two radar bands, or one holds no numbers.
         InputError: If it is no Dataset.
     """
     if not isinstance(dataset, xr.Dataset):
@@ -186,6 +186,10 @@ def _named(dataset: xr.Dataset) -> xr.Dataset:
         )
     if ("VV" in chosen.values()) != ("VH" in chosen.values()):
         raise BandError("the dataset has one of VV and VH", "give both or none")
+    for name in chosen:
+        dtype = dataset[name].dtype
+        if dtype.kind not in "biuf":
+            raise BandError(f"{name} holds {dtype}, wanted whole or decimal numbers", "turn it into float32")
     return dataset[list(chosen)].rename(chosen)
 
 
