@@ -206,26 +206,26 @@ def _judge_clear(scores: Scores, confidence: float) -> list[dict[str, Any]] | No
     return rows
 
 
-def judge_seen(scores: Scores, sizes_deg: Sequence[float], *, confidence: float = 0.95) -> dict[str, Any] | None:
+def judge_seen(scores: Scores, splits: Sequence[BlockSplit], *, confidence: float = 0.95) -> dict[str, Any] | None:
     """How many of the chips lie in training ground of splits that the weights were trained by.
 
     Args:
         scores: What was counted.
-        sizes_deg: Block sizes of those splits.
+        splits: Those splits, see `BlockSplit.of_size` where only a size is known.
         confidence: Of the intervals.
 
     Returns:
         Plain data for JSON; None where nothing is known of the training or a chip has no centre.
     """
-    if not sizes_deg or any(facts.lat is None or facts.lon is None for facts in scores.facts):
+    if not splits or any(facts.lat is None or facts.lon is None for facts in scores.facts):
         return None
     lat = np.array([facts.lat for facts in scores.facts], dtype=float)
     lon = np.array([facts.lon for facts in scores.facts], dtype=float)
     seen = np.zeros(len(scores), dtype=bool)
-    for size in sizes_deg:
-        seen |= BlockSplit(size_deg=size).assign(lat, lon) == TRAIN
+    for split in splits:
+        seen |= split.assign(lat, lon) == TRAIN
     return {
-        "sizes_deg": list(sizes_deg),
+        "sizes_deg": sorted({split.size_deg for split in splits}),
         "n_chips": len(scores),
         "n_seen": int(seen.sum()),
         "n_unseen": int((~seen).sum()),

@@ -76,6 +76,11 @@ class BlockSplit:
         if self.rule not in ("published", "extents"):
             raise ConfigError(f"split rule {self.rule!r}", "it can be published or extents")
 
+    @classmethod
+    def of_size(cls, size_deg: float) -> BlockSplit:
+        """The published split in blocks of another size, with a smaller buffer where the published one would leave nothing."""
+        return cls(size_deg=size_deg, buffer_deg=min(cls.buffer_deg, size_deg / 4))
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data for records."""
         return asdict(self)

@@ -38,7 +38,13 @@ DEM_CLIP_M: Final = (-500.0, 9_000.0)
 """Elevations in metres are clipped to this range before they are standardised; missing ones take its lower end."""
 
 S1_FILL_DB: Final = -25.0
-"""Value in dB that stands for a radar pixel that is not finite."""
+"""Value in dB that stands for a radar pixel that is not a number."""
+
+S1_FILL_HIGH_DB: Final = 5.0
+"""What positive infinity becomes in radar, dB."""
+
+S1_FILL_LOW_DB: Final = -30.0
+"""What negative infinity becomes in radar, dB."""
 
 
 @dataclass(frozen=True, kw_only=True)

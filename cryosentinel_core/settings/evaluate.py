@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ class EvaluateSettings(Frozen):
             the published 0.15; `column` takes the column `split` for all chips.
         block_buffer_deg: A chip whose centre is nearer to its block's edge than this belongs to no split.
         seen_sizes_deg: Block sizes of splits whose training part the weights have seen; empty where that is unknown.
+        seen_splits: Such splits that are known whole, as plain data of `chips.split.BlockSplit`.
         confidence: Of intervals.
         with_water_index: Also judge the water index, on the same chips.
         exclude: A table of chips to leave out; None for none.
@@ -37,6 +38,7 @@ class EvaluateSettings(Frozen):
     block_size_deg: float | Literal["recorded", "column"] = "recorded"
     block_buffer_deg: float = Field(default=0.02, ge=0)
     seen_sizes_deg: tuple[float, ...] = ()
+    seen_splits: tuple[dict[str, Any], ...] = ()
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     with_water_index: bool = True
     exclude: Path | None = None

@@ -140,6 +140,14 @@ def _blocks_of(root: Path, settings: EvaluateSettings) -> BlockSplit | None:
     return BlockSplit(size_deg=size, buffer_deg=settings.block_buffer_deg)
 
 
+def _seen_splits(settings: EvaluateSettings) -> list[BlockSplit]:
+    """The splits by which the weights were trained, as far as that is known."""
+    return [
+        *(BlockSplit(**split) for split in settings.seen_splits),
+        *(BlockSplit.of_size(size) for size in settings.seen_sizes_deg),
+    ]
+
+
 def _finish(
     segmenter: Segmenter,
     scores: dict[str, Scores],
@@ -171,7 +179,7 @@ def _finish(
             for name, other in scores.items()
             if name != segmenter.name
         },
-        seen=judge_seen(own, settings.seen_sizes_deg, confidence=settings.confidence),
+        seen=judge_seen(own, _seen_splits(settings), confidence=settings.confidence),
         n_excluded=chips.n_excluded,
         failed=chips.failed,
         warnings=tuple(warnings),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cryosentinel_core.chips.split import FINETUNE_SIZE_DEG, PRETRAINING_SIZE_DEG
-from cryosentinel_core.errors import ModelError
+from cryosentinel_core.chips.split import FINETUNE_SIZE_DEG, PRETRAINING_SIZE_DEG, BlockSplit
+from cryosentinel_core.errors import ConfigError, ModelError
 from cryosentinel_core.io.weights.model_files import choose_weights, resolve_model
 from cryosentinel_core.settings.evaluate import EvaluateSettings
 from cryosentinel_core.settings.predict import DEFAULT_MODEL, WATER_INDEX, PredictSettings
@@ -40,11 +40,28 @@ def choose_judged(
             )
         predicting = predicting.model_copy(update={"weights": copies.pop()})
     if not settings.seen_sizes_deg:
-        sizes = {size for _, hyper in said for size in seen_sizes(hyper)}
+        splits = {split for _, hyper in said if (split := seen_split(hyper)) is not None}
+        sizes = {size for _, hyper in said for size in seen_sizes(hyper)} - {split.size_deg for split in splits}
         if any(model.startswith(PUBLISHED_REPOSITORY) for model in predicting.models):
             sizes |= {FINETUNE_SIZE_DEG, PRETRAINING_SIZE_DEG}
-        settings = settings.model_copy(update={"seen_sizes_deg": tuple(sorted(sizes))})
+        settings = settings.model_copy(
+            update={
+                "seen_sizes_deg": tuple(sorted(sizes)),
+                "seen_splits": tuple(split.as_dict() for split in sorted(splits, key=repr)),
+            }
+        )
     return predicting, settings
+
+
+def seen_split(hyper_parameters: Mapping[str, Any]) -> BlockSplit | None:
+    """The split that a checkpoint's last stage was trained by; None where it does not say, or says what is none."""
+    found = hyper_parameters.get("split")
+    if not isinstance(found, Mapping):
+        return None
+    try:
+        return BlockSplit(**found)
+    except (TypeError, ConfigError):
+        return None
 
 
 def seen_sizes(hyper_parameters: Mapping[str, Any]) -> tuple[float, ...]:

@@ -24,6 +24,7 @@ from cryosentinel_core.segment.segmenter import ChipBatch
 from cryosentinel_core.settings.evaluate import EvaluateSettings
 from cryosentinel_core.settings.predict import PredictSettings
 from cryosentinel_core.workflows import evaluate as workflow
+from cryosentinel_core.workflows.judged_model import seen_split
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,23 @@ def test_ground_that_the_weights_have_seen(dataset: Path, tmp_path: Path, monkey
     assert seen["n_seen"] == int(wanted.sum()) > 0
     assert seen["n_unseen"] == 12 - seen["n_seen"]
     assert judge(dataset, tmp_path, monkeypatch).seen is None
+
+
+def test_ground_seen_in_blocks_smaller_than_the_published_buffer(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the split that a checkpoint says it was trained by, whole; and by a size alone, whose buffer is then a quarter of it."""
+    chips = [chip for rows in many_chips().values() for chip in rows]
+    own = BlockSplit(size_deg=0.03, buffer_deg=0.001, salt="own", train_below=50, val_below=70)
+    assert seen_split({"split": own.as_dict()}) == own
+    assert seen_split({"split": {"size_deg": -1}}) is None
+    assert seen_split({"split": {"another": 1}}) is None
+    assert seen_split({}) is None
+    wanted = own.assign([chip.lat for chip in chips], [chip.lon for chip in chips]) == "train"
+    seen = judge(dataset, tmp_path, monkeypatch, seen_splits=(own.as_dict(),)).seen
+    assert seen["n_seen"] == int(wanted.sum())
+    assert seen["sizes_deg"] == [0.03]
+    assert judge(dataset, tmp_path, monkeypatch, seen_sizes_deg=(0.03,)).seen["n_chips"] == 12
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_judged(

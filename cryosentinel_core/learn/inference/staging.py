@@ -14,7 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cryosentinel_core.learn.model_spec import DEM_CLIP_M, S1_FILL_DB, S2_CLIP, Normalisation
+from cryosentinel_core.learn.model_spec import (
+    DEM_CLIP_M,
+    S1_FILL_DB,
+    S1_FILL_HIGH_DB,
+    S1_FILL_LOW_DB,
+    S2_CLIP,
+    Normalisation,
+)
 from cryosentinel_core.segment.segmenter import ChipBatch
 
 if TYPE_CHECKING:
@@ -86,8 +93,8 @@ def standardise(
 ) -> dict[str, Tensor]:
     """Chips as the network wants them: clipped, filled, then `(x - mean) / std` per band.
 
-    Sentinel-2 is clipped to 0..16,000, elevation to -500..9,000 m with missing ones at the lower end, radar that is
-    not finite becomes -25 dB.
+    Sentinel-2 is clipped to 0..16,000, elevation to -500..9,000 m with missing ones at the lower end; in radar NaN becomes -25 dB,
+    infinity 5 and negative infinity -30, as in training.
 
     Args:
         chips: Stored chips, staged or not.
@@ -127,7 +134,8 @@ class Standardiser:
         found = {"S2L2A": self._scale("S2L2A", s2)}
         if staged.s1 is not None:
             s1 = staged.s1.to(device, non_blocking=True).float()
-            found["S1GRD"] = self._scale("S1GRD", torch.where(torch.isfinite(s1), s1, torch.full_like(s1, S1_FILL_DB)))
+            s1 = torch.nan_to_num(s1, nan=S1_FILL_DB, posinf=S1_FILL_HIGH_DB, neginf=S1_FILL_LOW_DB)
+            found["S1GRD"] = self._scale("S1GRD", s1)
         found["DEM"] = self._scale("DEM", dem)
         return found
 

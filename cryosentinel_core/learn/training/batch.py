@@ -6,19 +6,20 @@ Neighbours: `feed` gathers; `augment` changes standardised chips; `task` runs th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from cryosentinel_core.chips.shard_chip import DEM_LIMIT_M, S2_OLD_NODATA
-from cryosentinel_core.learn.model_spec import DEM_CLIP_M, S1_FILL_DB, S2_CLIP, BandStatistics, Normalisation
-
-S1_FILL_HIGH_DB: Final = 5.0
-"""What positive infinity becomes in radar, dB."""
-
-S1_FILL_LOW_DB: Final = -30.0
-"""What negative infinity becomes in radar, dB."""
+from cryosentinel_core.learn.model_spec import (
+    DEM_CLIP_M,
+    S1_FILL_DB,
+    S1_FILL_HIGH_DB,
+    S1_FILL_LOW_DB,
+    S2_CLIP,
+    BandStatistics,
+    Normalisation,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,36 @@ import numpy as np
 import pytest
 import torch
 
+from cryosentinel_core.learn.inference.staging import standardise
 from cryosentinel_core.learn.model_spec import MODALITIES, PRETRAINING_NORMALISATION, PUBLISHED_NORMALISATION
 from cryosentinel_core.learn.training.batch import StoredChips, standardise_chips
 from cryosentinel_core.learn.training.batch_order import Order, OrderSettings, weigh_chips
 from cryosentinel_core.learn.training.feed import ChipArrays, Feed
+from cryosentinel_core.segment.segmenter import ChipBatch
 
 CPU = torch.device("cpu")
+
+
+def test_radar_that_is_not_finite_is_the_same_in_training_and_in_prediction() -> None:
+    s1 = np.full((1, 2, 224, 224), -12.0, np.float32)
+    s1[0, 0, 0, :3] = np.nan, np.inf, -np.inf
+    s2, dem = np.full((1, 12, 224, 224), 900, np.uint16), np.full((1, 1, 224, 224), 3500, np.int16)
+    stored = StoredChips(
+        s2=torch.from_numpy(s2.view(np.int16)), s1=torch.from_numpy(s1), dem=torch.from_numpy(dem),
+        mask=torch.zeros(1, 224, 224, dtype=torch.uint8),
+    )  # fmt: skip
+    trained = standardise_chips(stored, PUBLISHED_NORMALISATION, MODALITIES).inputs
+    plain = np.zeros((1, 224, 224), np.float32)
+    batch = ChipBatch(
+        s2=s2, s1=s1, dem=dem.astype(np.float32), valid=plain == 0, shadow=plain, snow=plain, water=plain,
+        addresses=np.zeros((1, 2), np.int64),
+    )  # fmt: skip
+    predicted = standardise(batch, PUBLISHED_NORMALISATION, torch.device("cpu"))
+    for name in MODALITIES:
+        assert torch.equal(trained[name], predicted[name]), name
+    mean, std = PUBLISHED_NORMALISATION.s1.means[0], PUBLISHED_NORMALISATION.s1.stds[0]
+    wanted = [(value - mean) / std for value in (-25.0, 5.0, -30.0)]
+    np.testing.assert_allclose(predicted["S1GRD"][0, 0, 0, :3].numpy(), wanted, rtol=1e-6)
 
 
 def test_a_chip_is_standardised_as_released(shared_data: Path) -> None:
