@@ -109,6 +109,10 @@ def check_place(place: Place, name: str) -> None:
         raise GridMismatch(f"{name} lies in degrees, pixels of {step.a:.6g} x {-step.e:.6g}, wanted 10 m", _HINT)
     if step.b or step.d or step.a <= 0 or step.e >= 0:
         raise GridMismatch(f"{name} is turned or mirrored (geotransform {tuple(step)[:6]}), wanted north up", _HINT)
+    if step.c == 0 and step.f == 0:
+        raise GridMismatch(
+            f"{name} begins at x = 0, y = 0 of {place.crs}: the place in its header is missing or damaged", _HINT
+        )
     ul, ur, _, ll = place.corners_lonlat()
     if not all(math.isfinite(value) for corner in (ul, ur, ll) for value in corner):
         raise GridMismatch(f"{name} lies outside its coordinate reference system", _HINT)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.errors import DataError
 from cryosentinel_core.ground.geodesic import lake_ids_of, measure_geodesic
@@ -34,6 +35,12 @@ from cryosentinel_core.reporter import Reporter, counted
 
 _ELEVATION_NAMES: Final = ("elevation_m", "elevation", "altitude", "elev")
 _METRES_OF_DEGREE: Final = 111_320.0
+_FARTHEST: Final = 1e9
+"""Coordinate, degrees or metres, beyond which nothing lies on Earth."""
+_LARGEST_M2: Final = 1e10
+"""Area beyond which an outline is no glacial lake."""
+_LONGEST_M: Final = 5_000.0
+"""Edge of an outline from which something is missing, or 200 pixels if that is more."""
 
 
 def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Reporter) -> gpd.GeoDataFrame:
@@ -74,6 +81,8 @@ def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Rep
     if not kept.any():
         raise DataError(f"{inventory.path} holds no polygon", "a vector file with lake outlines is wanted")
     area, perimeter = measure_geodesic(lonlat[kept])
+    for warning in _doubt_shapes(lonlat[kept], area, inventory.resolution_m):
+        reporter.warn(f"{name}: {warning}")
     return _as_lake_table(frame[kept], lonlat[kept], area, perimeter, inventory)
 
 
@@ -86,6 +95,13 @@ def _usable_rows(
     if not filled.all():
         reporter.warn(f"{name}: {counted(int((~filled).sum()), 'row')} without a geometry left out")
     frame, geometry = frame[filled], geometry[filled]
+    xy, owner = shapely.get_coordinates(geometry, return_index=True)
+    placeless = np.zeros(len(geometry), dtype=bool)
+    placeless[owner[~(np.abs(xy) < _FARTHEST).all(axis=1)]] = True
+    if placeless.any():
+        told = f"{counted(int(placeless.sum()), 'row')} with coordinates that are no place on Earth left out"
+        reporter.warn(f"{name}: {told}")
+    frame, geometry = frame[~placeless], geometry[~placeless]
     broken = ~shapely.is_valid(geometry)
     if broken.any():
         reporter.warn(f"{name}: {counted(int(broken.sum()), 'invalid outline')} repaired")
@@ -126,6 +142,49 @@ def _doubt_coordinates(frame: gpd.GeoDataFrame, geometry: NDArray[np.object_], i
             "longitude and latitude are probably swapped: save it with longitude (x) first",
         )
     return []
+
+
+def _doubt_shapes(lonlat: NDArray[np.object_], area_m2: NDArray[np.float64], resolution_m: float) -> list[str]:
+    """Sentences on outlines that are no lake's, or lie where they can only have come by mistake: what a damaged file gives."""
+    told = []
+    giant = int((area_m2 > _LARGEST_M2).sum())
+    if giant:
+        told.append(f"{counted(giant, 'outline')} of over {_LARGEST_M2 / 1e6:,.0f} km2, more than any glacial lake has")
+    xy, owner = shapely.get_coordinates(lonlat, return_index=True)
+    step = np.abs(np.diff(xy, axis=0)) * _METRES_OF_DEGREE
+    step[:, 0] *= np.cos(np.radians(0.5 * (xy[1:, 1] + xy[:-1, 1])))
+    long = (np.hypot(step[:, 0], step[:, 1]) > max(_LONGEST_M, 200.0 * resolution_m)) & (owner[1:] == owner[:-1])
+    # From one ring or part of an outline to the next is no edge; those are few, and looked at one by one.
+    torn = [
+        row
+        for row in np.unique(owner[1:][long]).tolist()
+        if _longest_edge_m(lonlat[row]) > max(_LONGEST_M, 200.0 * resolution_m)
+    ]
+    if torn:
+        told.append(
+            f"{counted(len(torn), 'outline')} with a straight shore of over {max(_LONGEST_M, 200.0 * resolution_m) / 1e3:g} km: "
+            "corners are missing, or lie in a wrong place"
+        )
+    middle = shapely.get_coordinates(shapely.centroid(lonlat))
+    swapped = (np.abs(middle[:, ::-1] - middle[:1]) < 2.0).all(axis=1) & (np.abs(middle - middle[:1]) > 5.0).any(axis=1)
+    if swapped.any():
+        told.append(
+            f"{counted(int(swapped.sum()), 'outline')} would lie beside the first one with longitude and latitude swapped: "
+            "longitude must come first in every row"
+        )
+    return told
+
+
+def _longest_edge_m(outline: BaseGeometry) -> float:
+    """Length of an outline's longest edge."""
+    longest = 0.0
+    for ring in shapely.get_rings(shapely.get_parts(outline)):
+        xy = shapely.get_coordinates(ring)
+        x, y = np.diff(xy, axis=0).T * _METRES_OF_DEGREE
+        longest = max(
+            longest, float(np.hypot(x * np.cos(np.radians(0.5 * (xy[1:, 1] + xy[:-1, 1]))), y).max(initial=0.0))
+        )
+    return longest
 
 
 def _each_once(

@@ -38,6 +38,8 @@ _MANY_CORNERS: Final = 200_000
 
 _TOLERANCE_PX: Final = 0.2
 """That part of a dot."""
+_BLOCK: Final = 2_000
+"""Outlines that are looked at together, to save memory."""
 
 Limits = tuple[NDArray[np.float64], NDArray[np.float64]]
 """(3,) reflectance shown as black and (3,) as white: red, green, blue."""
@@ -155,21 +157,33 @@ def _as_path(axes: Any, placed: NDArray[np.object_]) -> Outline | None:
     box = shapely.box(west, south, east, north)
     shapely.prepare(box)
     shown = placed[shapely.intersects(box, placed)]
-    parts = shapely.get_parts(shown)
-    parts = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)]
-    xy, ring = shapely.get_coordinates(shapely.get_rings(parts), return_index=True)
-    if not ring.size:
+    dot_m = max((east - west) / axes.bbox.width, (north - south) / axes.bbox.height)
+    least_m = _TOLERANCE_PX * dot_m if shapely.get_num_coordinates(shown).sum() > _MANY_CORNERS else 0.0
+    blocks = [_corners_of(shown[at : at + _BLOCK], least_m) for at in range(0, len(shown), _BLOCK)]
+    xy = np.concatenate([corners for corners, _ in blocks]) if blocks else np.zeros((0, 2))
+    if not len(xy):
         return None
-    if ring.size > _MANY_CORNERS:
-        pixel_m = max((east - west) / axes.bbox.width, (north - south) / axes.bbox.height)
-        place = np.floor(xy / (_TOLERANCE_PX * pixel_m)).astype(np.int64)
-        kept = (np.diff(place, axis=0, prepend=place[:1] - 1) != 0).any(axis=1)
-        kept |= (np.diff(ring, prepend=-1) > 0) | (np.diff(ring, append=ring[-1] + 1) > 0)
-        xy, ring = xy[kept], ring[kept]
+    is_first = np.concatenate([begins for _, begins in blocks])
+    ring = np.cumsum(is_first)
     codes = np.full(ring.size, Outline.LINETO, dtype=Outline.code_type)
     codes[np.diff(ring, prepend=-1) > 0] = Outline.MOVETO
     codes[np.diff(ring, append=ring[-1] + 1) > 0] = Outline.CLOSEPOLY
     return Outline(xy, codes)
+
+
+def _corners_of(outlines: NDArray[np.object_], least_m: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(C, 2) corners of some polygons, ring after ring, and (C,) True for each ring's first; of those within `least_m` only one."""
+    parts = shapely.get_parts(outlines)
+    parts = parts[(shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)]
+    xy, ring = shapely.get_coordinates(shapely.get_rings(parts), return_index=True)
+    if not ring.size:
+        return np.zeros((0, 2)), np.zeros(0, dtype=bool)
+    is_first, is_last = np.diff(ring, prepend=-1) > 0, np.diff(ring, append=ring[-1] + 1) > 0
+    if least_m == 0.0:
+        return xy, is_first
+    place = np.floor(xy / least_m).astype(np.int64)
+    kept = (np.diff(place, axis=0, prepend=place[:1] - 1) != 0).any(axis=1) | is_first | is_last
+    return xy[kept], is_first[kept]
 
 
 def frame_map(axes: Any, grid: Grid, *, with_latitudes: bool) -> None:

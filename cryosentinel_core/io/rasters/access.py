@@ -91,7 +91,14 @@ def describe_raster(href: str, access: Access) -> Source:
     def look(dataset: Any) -> Source:
         t = dataset.transform
         epsg = dataset.crs.to_epsg() if dataset.crs else None
-        if epsg is None or t.b != 0 or t.d != 0 or t.a <= 0 or t.e >= 0:
+        if (
+            epsg is None
+            or t.b != 0
+            or t.d != 0
+            or t.a <= 0
+            or t.e >= 0
+            or (t.c == 0 and t.f == 0 and dataset.crs.is_projected)
+        ):
             raise PermanentRasterError(
                 f"{without_query(href)} is not a north-up raster in a known CRS (CRS {dataset.crs}, transform {tuple(t)[:6]})",
                 "it cannot be used; radar must be terrain corrected",

@@ -37,9 +37,11 @@ def read_inventory(inventory: Inventory, reporter: Reporter) -> gpd.GeoDataFrame
         DataError: If the file cannot be read, has no CRS or holds no polygon.
         InputError: If the column to select by is not there, or the file has several layers and none was named.
     """
-    frame, notes = read_outline_file(inventory.path, inventory.layer, inventory.crs)
+    frame, notes, doubts = read_outline_file(inventory.path, inventory.layer, inventory.crs)
     for note in notes:
         reporter.note(f"inventory of {inventory.year}: {note}")
+    for doubt in doubts:
+        reporter.warn(f"inventory of {inventory.year}: the file may be damaged: {doubt}")
     return clean_inventory(_select(frame, inventory), inventory, reporter)
 
 

@@ -25,8 +25,8 @@ _LAT_NAMES: Final = ("lat", "latitude", "y")
 _AREA_UNITS: Final = {"area_m2": 1.0, "area_ha": HECTARE_M2, "area_km2": 1e6, "area": 1.0}
 
 
-def read_outline_file(path: str, layer: str | None, crs: str | None) -> tuple[gpd.GeoDataFrame, list[str]]:
-    """All rows of a file of outlines, and sentences on how it was read.
+def read_outline_file(path: str, layer: str | None, crs: str | None) -> tuple[gpd.GeoDataFrame, list[str], list[str]]:
+    """All rows of a file of outlines, sentences on how it was read, and what may be wrong with it.
 
     Args:
         path: A file, also `.zip` or `.gz`, a path of GDAL's (`/vsizip/...`), or an address.
@@ -34,27 +34,28 @@ def read_outline_file(path: str, layer: str | None, crs: str | None) -> tuple[gp
         crs: Reference system of a file that does not say its own; None to refuse such a file.
 
     Returns:
-        Rows with a CRS, and notes.
+        Rows with a CRS, notes, and doubts.
 
     Raises:
         DataError: If the file cannot be read, has no CRS, or holds nothing that has an area.
         InputError: If it has several layers and none is named, or the named one is not there.
     """
+    doubts: list[str] = []
     if path.lower().endswith(_CSV):
         frame, notes = _read_csv(path)
         if crs is not None and not notes:
-            return frame.set_crs(_parse_crs(crs), allow_override=True), notes
+            return frame.set_crs(_parse_crs(crs), allow_override=True), notes, doubts
     else:
         source = _source_of(path)
         chosen, notes = _choose_layer(path, layers_of(source), layer)
-        frame = read_layer(source, chosen)
+        frame = read_layer(source, chosen, doubts=doubts)
     if frame.crs is not None:
-        return frame, notes
+        return frame, notes, doubts
     if crs is None:
         raise DataError(
             f"{path} does not say its CRS", "say it with --crs EPSG:..., add the .prj file, or save it as GeoPackage"
         )
-    return frame.set_crs(_parse_crs(crs)), notes
+    return frame.set_crs(_parse_crs(crs)), notes, doubts
 
 
 def _source_of(path: str) -> Path | str:

@@ -10,16 +10,19 @@ import datetime as dt
 import json
 import re
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pyogrio
 from pyogrio.errors import DataLayerError, DataSourceError
+from shapely.errors import ShapelyError
 
 from cryosentinel_core.errors import DataError, OutputWrite
 from cryosentinel_core.io.workspace import writing
@@ -173,24 +176,30 @@ def read_lakes(folder: Path) -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
     return read_layer(path, LAKES_LAYER), read_layer(path, CANDIDATES_LAYER)
 
 
-def read_layer(path: Path | str, layer: str | None = None) -> gpd.GeoDataFrame:
+def read_layer(path: Path | str, layer: str | None = None, *, doubts: list[str] | None = None) -> gpd.GeoDataFrame:
     """All rows of one layer of a vector file, texts that are null as empty texts.
 
     Args:
         path: Any vector file that GDAL reads, or GeoParquet.
         layer: Its name; None for the first that holds outlines.
+        doubts: Gets what the reader of a file of others complained of, such as rings that do not close; rows that cannot be
+            understood then have no geometry. None to refuse such files.
 
     Raises:
         DataError: If the file or layer is missing or damaged.
     """
     try:
-        if Path(path).suffix.lower() in _PARQUET:
-            frame = gpd.read_parquet(path)
-        else:
-            first = layer if layer is not None else next(iter(layers_of(path)), None)
-            frame = pyogrio.read_dataframe(path, layer=first)
-    except (OSError, ValueError, DataSourceError, DataLayerError) as error:
+        with warnings.catch_warnings(record=True) as complaints, np.errstate(all="ignore"):
+            warnings.simplefilter("always")
+            if Path(path).suffix.lower() in _PARQUET:
+                frame = gpd.read_parquet(path)
+            else:
+                first = layer if layer is not None else next(iter(layers_of(path)), None)
+                frame = pyogrio.read_dataframe(path, layer=first, on_invalid="raise" if doubts is None else "ignore")
+    except (OSError, ValueError, IndexError, KeyError, ShapelyError, DataSourceError, DataLayerError) as error:
         raise DataError(f"could not read {path}: {error}", _READ_HINT) from error
+    if doubts is not None:
+        doubts += sorted({str(one.message) for one in complaints if one.category is RuntimeWarning})
     if not isinstance(frame, gpd.GeoDataFrame):
         raise DataError(f"{path} holds no geometry", "a vector file with outlines is wanted")
     for name in frame.columns:
@@ -225,7 +234,9 @@ def layers_of(path: Path | str) -> list[str]:
     if Path(path).suffix.lower() in _PARQUET:
         return []
     try:
-        return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # they are heard when the layer is read
+            return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
     except (OSError, ValueError, DataSourceError, DataLayerError) as error:
         raise DataError(f"could not read {path}: {error}", _READ_HINT) from error
 
