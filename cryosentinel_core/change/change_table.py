@@ -8,7 +8,7 @@ was seen comes as counts from `io`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
+from cryosentinel_core.change.alerts import ALERT_COLUMNS, alerts_of
 from cryosentinel_core.change.change_frames import (
     LAKE,
     as_change_frame,
@@ -40,6 +41,7 @@ from cryosentinel_core.change.noise_report import OutlineShift, outline_shift
 from cryosentinel_core.change.pair_judgement import JudgedPair, judge_pair, measurable_lakes, pair_of_lakes
 from cryosentinel_core.change.shore_noise import ShoreNoise
 from cryosentinel_core.change.significance import estimate_trends
+from cryosentinel_core.change.totals import TOTAL_COLUMNS, LakesOfTotals, totals_of_pair
 from cryosentinel_core.lakes.tables import TREND_COLUMNS, GroundSeen
 
 
@@ -53,6 +55,8 @@ class ChangeTables:
         gained: Ground that became water between two observed years: `lake_key`, `pair`, `area_m2`, geometry.
         lost: Water that became ground, likewise.
         series: `SERIES_COLUMNS`, one row a lake and year; empty with two years.
+        totals: `TOTAL_COLUMNS`: sums by region, elevation and size for each pair of years.
+        alerts: `ALERT_COLUMNS`: significant growth and new lakes, largest first.
         noises: Pair of years -> its measured or stated noise; None where simulated constants were used.
         outline_shifts: Pair of years -> shift that all outlines have in common; None with too few lakes.
     """
@@ -61,6 +65,8 @@ class ChangeTables:
     gained: gpd.GeoDataFrame
     lost: gpd.GeoDataFrame
     series: pd.DataFrame
+    totals: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TOTAL_COLUMNS)))
+    alerts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ALERT_COLUMNS)))
     noises: Mapping[tuple[int, int], ShoreNoise | None] = field(default_factory=dict)
     outline_shifts: Mapping[tuple[int, int], OutlineShift | None] = field(default_factory=dict)
 
@@ -97,14 +103,34 @@ def compare_years(
     noises = {pair: one.noise for pair, one in judged.items()}
     trends, series = _trends_and_series(lakes, keys, noises, basis) if len(tables) > 2 else ({}, series_frame([], {}))
     pieces = [pieces_between(one, keys, basis.shifts.get(pair), basis.pixel_m) for pair, one in judged.items()]
+    change = as_change_frame(frames, trends)
     return ChangeTables(
-        change=as_change_frame(frames, trends),
+        change=change,
+        totals=_totals(judged.values(), frames, basis, len(keys)),
+        alerts=alerts_of(change, basis.settings.confidence),
         gained=as_piece_frame([gained for gained, _ in pieces]),
         lost=as_piece_frame([lost for _, lost in pieces]),
         series=series,
         noises=noises,
         outline_shifts={pair: outline_shift(one) for pair, one in judged.items()},
     )
+
+
+def _totals(
+    judged: Iterable[JudgedPair], frames: Sequence[gpd.GeoDataFrame], basis: ComparisonBasis, n_lakes: int
+) -> pd.DataFrame:
+    """Totals of all pairs of years, of the lakes that have a row in each."""
+    found = []
+    for one, frame in zip(judged, frames, strict=True):
+        rows = frame[LAKE].to_numpy()
+        columns = {name: np.full(n_lakes, np.nan) for name in ("lon", "lat", "elevation_m")}
+        for name, values in columns.items():
+            values[rows] = frame[name].to_numpy(dtype=float)
+        kept = np.zeros(n_lakes, dtype=bool)
+        kept[rows] = True
+        found.append(totals_of_pair(one, LakesOfTotals(**columns, kept=kept), basis.errors, basis.common_m))
+    filled = [totals for totals in found if len(totals)] or found[:1]
+    return pd.concat(filled, ignore_index=True)
 
 
 def _with_observations(

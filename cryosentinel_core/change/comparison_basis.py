@@ -24,6 +24,7 @@ class ComparisonBasis:
         drawn: Years that are inventories -> True if complete: then a lake that is not drawn was not there.
         glaciers: Outlines of glaciers; None if nobody gave any.
         pixel_m: Side of the coarsest year's pixels: pieces of gained and lost ground below one are left out.
+        common_m: Year -> displacement that all its shores may have in common: it cancels in changes and adds up in totals.
     """
 
     settings: ChangeSettings
@@ -33,3 +34,4 @@ class ComparisonBasis:
     drawn: Mapping[int, bool] = field(default_factory=dict)
     glaciers: GlacierOutlines | None = None
     pixel_m: float = float(PIXEL_M)
+    common_m: Mapping[int, float] = field(default_factory=dict)

@@ -4,7 +4,8 @@ Years are ours, as `predict` left them, or inventories that others drew, or both
 on their stacks, reported, and taken out of gained and lost ground; areas, their uncertainty, statuses and lakes never depend on it.
 
 Writes `<aoi>/change_<years>_<model>/`: `change.csv`, `change.parquet`, `change.gpkg` (layers `change`, `gained`, `lost`),
-with three or more years `series.csv`, `change.png`, and last `change.json`, the record. `<aoi>/registry.gpkg` keeps the keys.
+`totals.csv`, `alerts.csv`, with three or more years `series.csv`, `change.png`, and last `change.json`, the record.
+`<aoi>/registry.gpkg` keeps the keys.
 """
 
 from __future__ import annotations
@@ -137,6 +138,7 @@ def change(
             shifts=shifts_to_apply(measured, model.registration_m),
             drawn={year: year in settings.complete for year in drawn},
             pixel_m=max([float(PIXEL_M), *(inventory.resolution_m for inventory in inventories)]),
+            common_m=dict.fromkeys(years, model.systematic_displacement_m) | errors.prior_of_years(drawn),
         )
         comparison = Comparison(
             folder=folder,
@@ -147,7 +149,6 @@ def change(
             provenance=replace(provenance, warnings=(*told, *heard.warnings, *doubts)),
             sources={year: colour for year, colour in colours.items() if colour is not None},
             registrations=measured,
-            common_m=dict.fromkeys(years, model.systematic_displacement_m) | errors.prior_of_years(drawn),
         )
         compare_and_write(comparison, reporter)
 
@@ -213,9 +214,9 @@ def change_inventories(
                 glaciers=read_glaciers(settings.glaciers),
                 drawn={year: year in settings.complete for year in years},
                 pixel_m=pixel_m,
+                common_m=errors.prior_of_years(tables),
             ),
             provenance=provenance,
-            common_m=errors.prior_of_years(tables),
         )
         compare_and_write(comparison, reporter)
 

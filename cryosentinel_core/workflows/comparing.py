@@ -54,7 +54,6 @@ class Comparison:
         provenance: Provenance of the results.
         sources: Year -> true colour, as far as there is any.
         registrations: Pair of years -> shift of the later year's images.
-        common_m: Year -> displacement that all its shores may have in common.
     """
 
     folder: Path
@@ -65,7 +64,6 @@ class Comparison:
     provenance: Provenance
     sources: Mapping[int, TrueColour] = field(default_factory=dict)
     registrations: Mapping[tuple[int, int], Registration] = field(default_factory=dict)
-    common_m: Mapping[int, float] = field(default_factory=dict)
 
 
 def compare_once(
@@ -107,7 +105,12 @@ def compare_and_write(this: Comparison, reporter: Reporter) -> None:
     reporter.progress("compare lakes", 3, 4)
     failed = _draw(found, this, reporter)
     errors = errors_of_result(
-        found.change, found.noises, found.outline_shifts, this.common_m, this.basis.errors.source, this.basis.pixel_m
+        found.change,
+        found.noises,
+        found.outline_shifts,
+        this.basis.common_m,
+        this.basis.errors.source,
+        this.basis.pixel_m,
     )
     record = {
         **replace(provenance, warnings=(*provenance.warnings, *failed)).as_dict(),
@@ -130,6 +133,8 @@ def _write_tables(found: ChangeTables, this: Comparison, provenance: Provenance)
     layers = {"change": found.change, "gained": found.gained, "lost": found.lost}
     stamp = newest_date(this.tables.values())
     write_geopackage(this.folder / "change.gpkg", layers, provenance=provenance, stamp=stamp)
+    write_csv(this.folder / "totals.csv", found.totals)
+    write_csv(this.folder / "alerts.csv", found.alerts)
     if len(this.tables) > 2:
         write_csv(this.folder / "series.csv", found.series)
 
@@ -193,7 +198,8 @@ def plain_inventory(inventory: Inventory, table: gpd.GeoDataFrame) -> dict[str, 
 
 def _files(folder: Path, years: Sequence[int]) -> list[Path]:
     """The results without their record; without the picture if it could not be drawn."""
-    names = ["change.csv", "change.parquet", "change.gpkg", *(["series.csv"] if len(years) > 2 else [])]
+    names = ["change.csv", "change.parquet", "change.gpkg", "totals.csv", "alerts.csv"]
+    names += ["series.csv"] if len(years) > 2 else []
     record = read_json(folder / RECORD)
     if not (isinstance(record, dict) and record.get("has_picture") is False):
         names.append(PICTURE)
