@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cryosentinel_core.change.lake_keys import REGISTRY_COLUMNS
+from cryosentinel_core.change.totals import TOTAL_COLUMNS
 from cryosentinel_core.lakes.tables import (
     BAND_COLUMNS,
     CHANGE_COLUMNS,
@@ -56,6 +57,7 @@ def _anchors(page: Path) -> set[str]:
         ("Lakes of a year", (*LAKE_COLUMNS, *BAND_COLUMNS)),
         ("Change table", (*CHANGE_COLUMNS, *TREND_COLUMNS)),
         ("Series", SERIES_COLUMNS),
+        ("Totals", TOTAL_COLUMNS),
         ("Registry", REGISTRY_COLUMNS),
         ("Status and reason", tuple(map(str, Status)) + tuple(str(reason) for reason in Reason if reason)),
     ],

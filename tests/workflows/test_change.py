@@ -276,11 +276,13 @@ def test_three_years_tell_the_middle_one_too(workspace: Workspace) -> None:
 def test_files_hold_the_same_table_and_open_alone(workspace: Workspace) -> None:
     folder = run(workspace, 2017, 2023).folder
     assert sorted(path.name for path in folder.iterdir()) == [
+        "alerts.csv",
         "change.csv",
         "change.gpkg",
         "change.json",
         "change.parquet",
         "change.png",
+        "totals.csv",
     ]
     assert [name for name, _ in pyogrio.list_layers(folder / "change.gpkg")] == ["change", "gained", "lost"]
     csv, parquet = pd.read_csv(folder / "change.csv"), gpd.read_parquet(folder / "change.parquet")
