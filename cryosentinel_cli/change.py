@@ -13,12 +13,14 @@ from cryosentinel_cli.options import (
     build_settings,
     check_years,
     common,
+    dry_run_option,
     fetch_options,
     fetch_settings,
     parse_inventories,
     predict_options,
     predict_settings,
     resolve_area,
+    tell_plan,
     workspace_root,
 )
 from cryosentinel_cli.run_log import logged
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
 )
 @predict_options
 @fetch_options
+@dry_run_option
 @common
 @logged
 def change(
@@ -123,6 +126,8 @@ def change(
         },
     )
     inventories = tuple(replace(one, layer=layer, crs=crs) for one in inventories)
+    if inventories and not _is_typed("years") and values["dry_run"]:
+        raise click.UsageError("--dry-run tells what would be fetched: for inventories alone nothing is")
     if inventories and not _is_typed("years"):
         named = aoi if _is_typed("aoi") else None
         with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
@@ -144,6 +149,8 @@ def change(
 
     home = Workspace(workspace_root(workspace))
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+        if fetching.dry_run:
+            return tell_plan(home, area, asked, fetching, console)
         console.note(area.as_text())
         lakes = run_predict(home, area, asked, predicting, fetching, reporter=console)
         summary = run_change(home, area.name, asked, lakes.model, settings, reporter=console, inventories=inventories)

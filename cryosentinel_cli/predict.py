@@ -12,12 +12,14 @@ from cryosentinel_cli.options import (
     aoi_option,
     check_years,
     common,
+    dry_run_option,
     fetch_options,
     fetch_settings,
     is_said,
     predict_options,
     predict_settings,
     resolve_area,
+    tell_plan,
     workspace_root,
 )
 from cryosentinel_cli.run_log import logged
@@ -66,6 +68,7 @@ def _check_chips(_: click.Context, __: click.Parameter, value: str | None) -> st
 @click.option("--n-chips", type=click.IntRange(1), metavar="N", help="Take the first N chips alone.  [default: all]")
 @predict_options
 @fetch_options
+@dry_run_option
 @common
 @logged
 def predict(
@@ -96,6 +99,8 @@ def predict(
     from cryosentinel_core.io.workspace import Workspace
 
     home = Workspace(workspace_root(workspace))
+    if chips is not None and values["dry_run"]:
+        raise click.UsageError("--dry-run goes with an area: of chips nothing is fetched")
     if chips is not None:
         chosen_years = year if is_said("year") else ()
         _check_chips_flags(chips, region, chosen_years)
@@ -111,6 +116,9 @@ def predict(
     years = check_years(tuple(sorted(set(year))), least=1)
     fetching = fetch_settings(values)
     area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
+    if fetching.dry_run:
+        with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
+            return tell_plan(home, area, years, fetching, console)
     from cryosentinel_core.workflows.predict import predict as run_predict
 
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:

@@ -33,7 +33,9 @@ _SURELY: Final = 1.001
 """Factor by which a lower bound must pass a limit, beyond all rounding."""
 
 _MANY_CORNERS: Final = 5_000
-"""Corners of two outlines beyond which no bound is looked for."""
+"""Corners of two outlines beyond which no bound is looked for, unless they are in few pairs."""
+
+_FEW_PAIRS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,8 @@ def _share_enough(
     worth = np.divide(smaller, degrees, out=np.zeros_like(degrees), where=degrees > 0)
     corners = np.stack([shapely.get_num_coordinates(one), shapely.get_num_coordinates(other)])
     kept = np.zeros(i.size, dtype=bool)
-    plain = np.flatnonzero(corners.sum(axis=0) <= _MANY_CORNERS)
+    is_lonely = (np.bincount(i)[i] <= _FEW_PAIRS) & (np.bincount(j)[j] <= _FEW_PAIRS)
+    plain = np.flatnonzero((corners.sum(axis=0) <= _MANY_CORNERS) | is_lonely)
     kept[plain] = worth[plain] * _least_shared(one[plain], other[plain]) >= _SURELY * wanted[plain]
     close = np.flatnonzero(~kept)
     swapped = corners[1, close] > corners[0, close]

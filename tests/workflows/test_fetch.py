@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from click.testing import CliRunner
 from loopback import loopback
 
+from cryosentinel_cli.main import cli
 from cryosentinel_core.errors import InputError, NoScenes
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Grid, hull_of_cells, tile_of_cell
@@ -187,6 +189,34 @@ def test_dry_run_writes_nothing(small_catalogue: Path, tmp_path: Path) -> None:
     assert summary.is_dry_run
     assert summary.bytes_planned > 10_000_000
     assert all(year.chosen["optical"] and year.rejected for year in summary.years)
+
+
+def test_commands_that_fetch_first_tell_the_same_plan(small_catalogue: Path, tmp_path: Path) -> None:
+    place = [
+        "--aoi",
+        str(small_catalogue / "aoi.geojson"),
+        "--catalog",
+        str(small_catalogue),
+        "-w",
+        str(tmp_path / "w"),
+    ]
+    years = [str(year) for year in YEARS]
+    asked = {
+        "fetch": [part for year in years for part in ("--year", year)],
+        "predict": [part for year in years for part in ("--year", year)],
+        "change": years,
+    }
+    plans = {}
+    for name, given in asked.items():
+        told = CliRunner().invoke(cli, [name, *given, *place, "--dry-run", "--json", "-q"])
+        assert told.exit_code == 0, told.output
+        plans[name] = json.loads(told.stdout)
+    assert plans["fetch"] == plans["predict"] == plans["change"]
+    assert plans["change"]["is_dry_run"]
+    assert plans["change"]["bytes_planned"] > 0
+    assert not list((tmp_path / "w").rglob("*.tif"))
+    alone = CliRunner().invoke(cli, ["change", "--lakes", "2010=a.shp@30m", "--lakes", "2020=b.shp@30m", "--dry-run"])
+    assert alone.exit_code == 2
 
 
 def test_no_scenes_names_the_closest_misses(small_catalogue: Path, tmp_path: Path) -> None:
