@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from made_chips import lake_chip, make_dataset
 
+from cryosentinel_core.learn.model_spec import BACKBONES, BackboneShape
 from cryosentinel_core.settings.train import TrainSettings
+
+STUB = "terramind_v1_stub"
+"""An encoder of all parts and next to no size, for what is asked of the run and not of the network."""
+
+
+@contextmanager
+def stub_backbone() -> Iterator[None]:
+    """Within it `STUB` can be built: a step takes a fifth of what it takes with the smallest that is published."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, STUB, BackboneShape(depth=4, width=32, heads=2, gated=False))
+        yield
+
 
 TINY: dict[str, Any] = {
     "run_name": "tiny",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_training import make_chips, tiny_settings
+from made_training import STUB, make_chips, stub_backbone, tiny_settings
 
 from cryosentinel_core.io.weights.run_folder import RunFolder
 from cryosentinel_core.io.weights.whole_checkpoint import read_content
@@ -19,11 +19,12 @@ pytestmark = pytest.mark.slow
 def test_two_processes_equal_one_with_two_micro_batches(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     make_chips(tmp_path / "chips", n_train=8, n_val=2, n_test=0)
-    alike = {"trainer__max_epochs": 1, "model__warmup_steps": 0, "trainer__log_every_n_steps": 1}
+    alike = {"model__backbone": STUB, "trainer__max_epochs": 1, "model__warmup_steps": 0, "trainer__log_every_n_steps": 1}
     one = tiny_settings(tmp_path / "chips", run_name="one", trainer__accumulate_grad_batches=2, **alike)
     two = tiny_settings(tmp_path / "chips", run_name="two", trainer__devices=2, trainer__strategy="ddp_fork", **alike)
-    for settings in (one, two):
-        train(settings, tmp_path, reporter=Silent())
+    with stub_backbone():
+        for settings in (one, two):
+            train(settings, tmp_path, reporter=Silent())
     found, wanted = (read_content(tmp_path / "runs" / name / "checkpoints" / "last.ckpt") for name in ("two", "one"))
     assert found["global_step"] == wanted["global_step"] == 2
     for name, value in wanted["state_dict"].items():

@@ -6,13 +6,13 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from made_training import make_chips, tiny_settings
+from made_training import STUB, make_chips, stub_backbone, tiny_settings
 
 from cryosentinel_core.errors import CheckpointError, ConfigError, OutputWrite
 from cryosentinel_core.io.weights import run_folder, verified_write
@@ -30,10 +30,11 @@ TIMES = ("chips_per_second", "seconds")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = tmp_path_factory.mktemp("home")
     make_chips(root / "chips")
-    return root
+    with stub_backbone():
+        yield root
 
 
 def settings_of(home: Path, name: str, **changes: Any) -> TrainSettings:
@@ -42,6 +43,7 @@ def settings_of(home: Path, name: str, **changes: Any) -> TrainSettings:
         home / "chips",
         **{
             "run_name": name,
+            "model__backbone": STUB,
             "trainer__max_epochs": 3,
             "trainer__checkpoint_every_n_steps": 2,
             "trainer__snapshot_epochs": [2, 3],
