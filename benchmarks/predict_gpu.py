@@ -74,10 +74,10 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 
 def time_windows(call: Callable[[], object], batch: int, device: str, rounds: int) -> dict[str, Any]:
-    """Windows a second over some rounds after two to warm up, and the peak of the device's memory."""
+    """Windows a second over some rounds after two to warm up (one before a single round), and the peak of the device's memory."""
     import torch
 
-    for _ in range(2):
+    for _ in range(min(2, rounds)):
         call()
     synchronise(device)
     if device == "cuda":

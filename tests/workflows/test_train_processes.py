@@ -19,7 +19,12 @@ pytestmark = pytest.mark.slow
 def test_two_processes_equal_one_with_two_micro_batches(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     make_chips(tmp_path / "chips", n_train=8, n_val=2, n_test=0)
-    alike = {"model__backbone": STUB, "trainer__max_epochs": 1, "model__warmup_steps": 0, "trainer__log_every_n_steps": 1}
+    alike = {
+        "model__backbone": STUB,
+        "trainer__max_epochs": 1,
+        "model__warmup_steps": 0,
+        "trainer__log_every_n_steps": 1,
+    }
     one = tiny_settings(tmp_path / "chips", run_name="one", trainer__accumulate_grad_batches=2, **alike)
     two = tiny_settings(tmp_path / "chips", run_name="two", trainer__devices=2, trainer__strategy="ddp_fork", **alike)
     with stub_backbone():
