@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 
 from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError
 from cryosentinel_core.learn.training.ema import MovingAverage
@@ -101,7 +101,27 @@ def make_trainer(machine: MachineSettings, keeper: RunKeeper, root: Path) -> Tra
     Raises:
         ConfigError: If the machine cannot do what is asked.
     """
-    callbacks: list[Callback] = [keeper] if keeper.average is None else [keeper.average, keeper]
+    return _make_trainer(
+        machine,
+        callbacks=[keeper] if keeper.average is None else [keeper.average, keeper],
+        plugins=[CheckpointFiles(keeper.recorder)],
+        default_root_dir=root,
+    )
+
+
+def count_processes(machine: MachineSettings) -> int:
+    """Processes of a run over all machines, one a device: Lightning's own count where `devices` is not a number of them.
+
+    Raises:
+        ConfigError: If the machine cannot do what is asked.
+    """
+    if isinstance(machine.devices, int) and machine.devices > 0:
+        return machine.devices * machine.num_nodes
+    with _quiet():
+        return _make_trainer(machine).world_size
+
+
+def _make_trainer(machine: MachineSettings, **more: Any) -> Trainer:
     try:
         return Trainer(
             accelerator=machine.accelerator,
@@ -112,15 +132,13 @@ def make_trainer(machine: MachineSettings, keeper: RunKeeper, root: Path) -> Tra
             gradient_clip_val=machine.gradient_clip_val,
             accumulate_grad_batches=machine.accumulate_grad_batches,
             max_epochs=machine.max_epochs,
-            callbacks=callbacks,
-            plugins=[CheckpointFiles(keeper.recorder)],
-            default_root_dir=root,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             limit_val_batches=0,
             num_sanity_val_steps=0,
+            **more,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise ConfigError(

@@ -20,7 +20,7 @@ from cryosentinel_core.learn.inference.devices import choose_device
 from cryosentinel_core.learn.training.augment import AugmentSettings
 from cryosentinel_core.learn.training.batch_order import Order, OrderSettings
 from cryosentinel_core.learn.training.feed import ChipArrays, Feed, choose_place
-from cryosentinel_core.learn.training.fit import MachineSettings
+from cryosentinel_core.learn.training.fit import MachineSettings, count_processes
 from cryosentinel_core.learn.training.losses import LossSettings
 from cryosentinel_core.learn.training.parameter_groups import RateSettings
 from cryosentinel_core.learn.training.run_keeper import KeepSettings
@@ -179,10 +179,13 @@ def rate_settings(model: ModelSettings) -> RateSettings:
 
 
 def steps_per_epoch(settings: TrainSettings, order: Order) -> int:
-    """Optimiser steps of an epoch."""
-    devices = settings.trainer.devices
-    n_processes = (devices if isinstance(devices, int) and devices > 0 else 1) * settings.trainer.num_nodes
-    return math.ceil(order.n_batches(n_processes) / settings.trainer.accumulate_grad_batches)
+    """Optimiser steps of an epoch, by all processes together.
+
+    Raises:
+        ConfigError: If the machine cannot do what is asked.
+    """
+    n_batches = order.n_batches(count_processes(machine_settings(settings)))
+    return math.ceil(n_batches / settings.trainer.accumulate_grad_batches)
 
 
 def make_schedule(settings: TrainSettings, order: Order) -> Schedule:
