@@ -16,7 +16,7 @@ from typing import Final
 
 from cryosentinel_core.errors import DataError, InputError, ModelError
 from cryosentinel_core.io.shards import ShardDataset, find_shards
-from cryosentinel_core.io.weights.hub import HubReference, fetch_from_hub
+from cryosentinel_core.io.weights.hub import HubReference, fetch_from_hub, quiet_client
 from cryosentinel_core.reporter import Reporter
 
 DATASETS_PREFIX: Final = "hf://datasets/"
@@ -159,7 +159,8 @@ def list_shards(wanted: DatasetReference) -> tuple[str, list[HubShard]] | None:
     from huggingface_hub import errors
 
     try:
-        told = huggingface_hub.HfApi().dataset_info(wanted.repo, revision=wanted.revision, files_metadata=True)
+        with quiet_client():
+            told = huggingface_hub.HfApi().dataset_info(wanted.repo, revision=wanted.revision, files_metadata=True)
     except errors.GatedRepoError as error:
         raise DataError(f"{wanted.repo} is gated", "accept its terms and log in to the hub") from error
     except errors.RepositoryNotFoundError as error:

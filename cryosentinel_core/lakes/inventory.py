@@ -71,7 +71,9 @@ def clean_inventory(frame: gpd.GeoDataFrame, inventory: Inventory, reporter: Rep
     geometry, lead, n_pieces = join_at_seams(geometry, pixel)
     if n_pieces:
         n_joined = n_pieces - (len(row) - len(lead))
-        reporter.warn(f"{name}: {n_pieces} outlines cut along straight seams joined to {counted(n_joined, 'lake')}")
+        reporter.warn(
+            f"{name}: {counted(n_pieces, 'outline')} cut along straight seams joined to {counted(n_joined, 'lake')}"
+        )
     frame = frame.iloc[row[lead]]
     with crs_of_earth(inventory.path):
         lonlat = gpd.GeoSeries(geometry, crs=frame.crs).to_crs(4326).to_numpy()

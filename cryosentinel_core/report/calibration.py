@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cryosentinel_core.learn.calibration import Calibration
+from cryosentinel_core.reporter import counted
 from cryosentinel_core.units import HECTARE_M2
 
 
@@ -38,7 +39,7 @@ class CalibrationSummary:
         one, held = self.calibration, self.calibration.evidence["held_out"]
         model = one.error_model
         lines = [
-            f"{held['n_lakes']} lakes in {held['n_blocks']} blocks of ground",
+            f"{counted(held['n_lakes'], 'lake')} in {counted(held['n_blocks'], 'block')} of ground",
             f"threshold {one.threshold:.3f}: areas unbiased ({held['bias_percent']:+.2f} % on blocks held out)",
             f"logits: slope {one.slope:.3f}, intercept {one.intercept:+.3f}",
             f"outlines off by {model.displacement_m:.2f} m here and there along a sharp shore, {model.lake_displacement_m:.2f} m a "

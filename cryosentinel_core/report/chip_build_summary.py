@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cryosentinel_core.chips.split import KEPT
+from cryosentinel_core.reporter import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,8 @@ class ChipBuildSummary:
             total = _totals(self._of_year(year))
             left_out = ", ".join(f"{count} {reason}" for reason, count in total["rejected"].items()) or "none"
             lines.append(
-                f"{year}: {total['n_chips']} chips, {total['n_water']} with a lake, labels of {label_year}; left out: {left_out}"
+                f"{year}: {counted(total['n_chips'], 'chip')}, {total['n_water']} with a lake, labels of {label_year}; "
+                f"left out: {left_out}"
             )
         total = _totals(list(self.results.values()))
         splits = ", ".join(f"{total['splits'].get(name, 0)} {name}" for name in KEPT)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cryosentinel_core.chips.chip_index import ChipIndex
 from cryosentinel_core.chips.split import BUFFER, KEPT, UNKNOWN
 from cryosentinel_core.chips.stats import BandCounts, Normalisation
+from cryosentinel_core.reporter import counted
 from cryosentinel_core.stack.bands import S1_NAMES, S2_NAMES
 
 WATER_FRAC: Final = 0.002
@@ -87,7 +88,8 @@ class SplitSummary:
         """A few lines for a reader."""
         counts = count_splits(self.split)
         lines = [
-            f"{name}: {count} chips" + (f" in {self.n_blocks[name]} blocks" if name in self.n_blocks else "")
+            f"{name}: {counted(count, 'chip')}"
+            + (f" in {counted(self.n_blocks[name], 'block')}" if name in self.n_blocks else "")
             for name, count in counts.items()
         ]
         if self.is_proved:
@@ -154,7 +156,7 @@ class StatsSummary:
                     f" {'-':>10}" if one is None else f" {one.means[modality][number]:10.2f}" for one in yearly
                 )
                 lines.append(f"{name:5} {mean:10.2f} {std:10.2f}{of_years}")
-        chips = ", ".join(f"{counts.n_chips} chips of {year}" for year, counts in self.by_year.items())
+        chips = ", ".join(f"{counted(counts.n_chips, 'chip')} of {year}" for year, counts in self.by_year.items())
         lines.append(f"{chips}; means by year on the right")
         lines.append(str(self.output))
         return "\n".join(lines)
@@ -204,17 +206,17 @@ class InfoSummary:
         lines = []
         for one in self.places:
             water = "" if one.get("n_water") is None else f", {one['n_water']} with water"
-            chips = "" if one["n_chips"] is None else f"{one['n_chips']} chips{water} in "
+            chips = "" if one["n_chips"] is None else f"{counted(one['n_chips'], 'chip')}{water} in "
             cached = f", {one['n_cached']} of them in the cache" if "n_cached" in one else ""
             lines.append(
-                f"{one['region']} {one['year']}: {chips}{one['n_shards']} shards, {one['n_bytes'] / 1e6:,.0f} MB{cached}"
+                f"{one['region']} {one['year']}: {chips}{counted(one['n_shards'], 'shard')}, {one['n_bytes'] / 1e6:,.0f} MB{cached}"
             )
         if self.splits:
             lines.append(", ".join(f"{count} {name}" for name, count in self.splits.items()))
         for column, count in self.lacking.items():
-            lines.append(f"{count} shards have no column {column}")
+            lines.append(f"{counted(count, 'shard has', 'shards have')} no column {column}")
         if self.n_duplicates:
-            lines.append(f"{self.n_duplicates} chips are there twice")
+            lines.append(f"{counted(self.n_duplicates, 'chip is', 'chips are')} there twice")
         lines += [f"problem: {text}" for text in self.problems]
         return "\n".join(lines)
 
@@ -272,4 +274,4 @@ class ExportSummary:
     def as_text(self) -> str:
         """A line for a reader."""
         failed = f", {len(self.failed)} left out" if self.failed else ""
-        return f"{len(self.names)} chips in {self.folder}{failed}"
+        return f"{counted(len(self.names), 'chip')} in {self.folder}{failed}"

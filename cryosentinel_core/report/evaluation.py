@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from cryosentinel_core.io.workspace import read_json, write_json, writing
+from cryosentinel_core.reporter import counted
 from cryosentinel_core.units import HECTARE_M2
 
 
@@ -78,7 +79,8 @@ class EvaluationSummary:
         """A few lines for a person."""
         own = self.figures[self.model]
         lines = [
-            f"{self.split}: {own['n_chips']} chips in {own['n_blocks']} blocks of ground, threshold {own['threshold']:g}"
+            f"{self.split}: {counted(own['n_chips'], 'chip')} in {counted(own['n_blocks'], 'block')} of ground, "
+            f"threshold {own['threshold']:g}"
         ]
         for name, figures in self.figures.items():
             lines += [
@@ -97,7 +99,7 @@ class EvaluationSummary:
         if self.seen is not None:
             lines.append(words_of_seen(self.seen))
         if self.n_excluded:
-            lines.append(f"{self.n_excluded} chips left out: their labels are called wrong")
+            lines.append(f"{counted(self.n_excluded, 'chip')} left out: their labels are called wrong")
         lines += [f"{name}: not read, {why}" for name, why in list(self.failed.items())[:20]]
         return "\n".join([*lines, f"files in {self.folder}"])
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from cryosentinel_core.io.workspace import writing
 from cryosentinel_core.report.maps import QUIET
+from cryosentinel_core.reporter import counted
 from cryosentinel_core.units import HECTARE_M2
 
 COLOURS: Final = ("#1f78b4", "#e8590c", "#4d4d4d")
@@ -54,7 +55,7 @@ def draw_evaluation(folder: Path, split: str, figures: Mapping[str, Mapping[str,
         axes.grid(color="#e3e6ea", linewidth=0.7)
         axes.set_axisbelow(True)
         n_chips = next(iter(figures.values()))["n_chips"]
-        axes.set_title(f"{title} ({split}, {n_chips} chips)", loc="left", fontsize=11)
+        axes.set_title(f"{title} ({split}, {counted(n_chips, 'chip')})", loc="left", fontsize=11)
         path = folder / f"{kind}_{split}.png"
         with writing(path) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": "cryosentinel"})
@@ -94,7 +95,7 @@ def _draw_regions(axes: Axes, figures: Mapping[str, Mapping[str, Any]]) -> None:
             if row["low"] is not None:
                 axes.plot([row["low"], row["high"]], [place + shift] * 2, color=colour, linewidth=1.6)
     first = next(iter(figures.values()))["regions"]
-    axes.set_yticks(range(len(names)), [f"{name}\n{first[name]['n_chips']} chips" for name in names])
+    axes.set_yticks(range(len(names)), [f"{name}\n{counted(first[name]['n_chips'], 'chip')}" for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     _add_legend(axes, figures, "no bar: fewer than 8 blocks")
 

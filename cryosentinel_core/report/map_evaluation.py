@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cryosentinel_core.io.workspace import writing
+from cryosentinel_core.reporter import counted
 from cryosentinel_core.units import HECTARE_M2
 
 
@@ -52,7 +53,8 @@ class MapSummary:
         """A few lines for a person."""
         area, whole = self.figures["area"], self.figures["classes"][-1]
         lines = [
-            f"{self.aoi} {self.year} by {self.model} against {Path(self.inventory).name}: {whole['n_matched']} lakes matched, "
+            f"{self.aoi} {self.year} by {self.model} against {Path(self.inventory).name}: "
+            f"{counted(whole['n_matched'], 'lake')} matched, "
             f"{whole['n_missed']} missed, {whole['n_invented']} invented, {whole['n_unobserved']} not seen"
         ]
         for row in self.figures["classes"][:-1]:

@@ -39,7 +39,7 @@ from cryosentinel_core.io.tables.label_files import LabelSource
 from cryosentinel_core.io.workspace import Workspace, read_json, remove_leftovers
 from cryosentinel_core.provenance import Provenance, digest_of
 from cryosentinel_core.report.chip_build_summary import ChipBuildSummary, ShardResult, count_splits
-from cryosentinel_core.reporter import Reporter
+from cryosentinel_core.reporter import Reporter, counted
 from cryosentinel_core.settings.chip_building import ChipBuildSettings
 from cryosentinel_core.settings.fetch import FetchSettings
 from cryosentinel_core.workflows.chip_shards import ShardJob, done_shard, make_shard
@@ -97,7 +97,7 @@ def build_chips(
             "give a larger area, smaller blocks (--block-size, --buffer), or --background all",
         )
     if wrong is not None:
-        reporter.note(f"{len(wrong) - len(wrong.unmet)} chips left out: their labels are wrong")
+        reporter.note(f"{counted(len(wrong) - len(wrong.unmet), 'chip')} left out: their labels are wrong")
         if wrong.unmet:
             reporter.warn(f"{len(wrong.unmet)} corrections are of no chip here, as {wrong.unmet[0]}")
     with hold_part(root / DATASET_RECORD, f"chips build {' '.join(map(str, years))} of {area.name}", reporter):

@@ -35,7 +35,7 @@ from cryosentinel_core.report.chip_set_summary import (
     count_splits,
     describe_places,
 )
-from cryosentinel_core.reporter import Reporter
+from cryosentinel_core.reporter import Reporter, counted
 from cryosentinel_core.settings.chip_query import ChipQuery
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def examine_split(query: ChipQuery, table: Path | None, *, check: bool, reporter
         )
     if check and summary.n_without_centre:
         raise DataError(
-            f"nothing can be proved of {summary.n_without_centre} chips: their shards do not say where they lie",
+            f"nothing can be proved of {counted(summary.n_without_centre, 'chip')}: their shards do not say where they lie",
             "cut them again with chips build, or take shards with the columns lat and lon",
         )
     return summary

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryosentinel_core.engine.machine import describe_machine, free_memory_bytes
 from cryosentinel_core.errors import ConfigError
+from cryosentinel_core.reporter import counted
 from cryosentinel_core.settings.train import RESUMABLE, TrainSettings
 from cryosentinel_core.workflows.training_inputs import (
     SplitChips,
@@ -58,7 +59,7 @@ class TrainSummary:
 
     def as_text(self) -> str:
         """In words."""
-        lines = [f"{self.epochs} epochs, {self.steps} steps, in {self.run}"]
+        lines = [f"{counted(self.epochs, 'epoch')}, {counted(self.steps, 'step')}, in {self.run}"]
         if self.best_checkpoint:
             lines.append(f"best: validation IoU {self.best['iou']:.4f}, {Path(self.best_checkpoint).name}")
         if self.test:

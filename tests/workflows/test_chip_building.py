@@ -196,7 +196,7 @@ def test_what_a_person_called_wrong_is_left_out(
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert ShardDataset(tmp_path / "data").read_index().chip_id.tolist() == ids[1:]
-    assert "1 chips left out: their labels are wrong" in result.stderr
+    assert "1 chip left out: their labels are wrong" in result.stderr
     assert "1 corrections are of no chip here, as elsewhere" in result.stderr
 
 

@@ -121,7 +121,7 @@ def test_chips_that_share_ground_fail_the_proof(tmp_path: Path) -> None:
     unplaced = make_dataset(tmp_path / "old", [lake_chip(0, lat=None, lon=None)])
     nothing = run("chips", "split", unplaced, "--check")
     assert isinstance(nothing.exception, DataError)
-    assert "nothing can be proved of 1 chips" in nothing.exception.message
+    assert "nothing can be proved of 1 chip" in nothing.exception.message
 
 
 def test_what_a_data_set_holds(dataset: Path) -> None:

@@ -9,8 +9,11 @@ come back, `io.hub_datasets` finds the files of a data set.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
@@ -85,8 +88,9 @@ def fetch_from_hub(wanted: HubReference, cache_dir: Path | None = None) -> Path:
     except errors.LocalEntryNotFoundError:
         pass
     try:
-        _fill_cache(wanted, cache_dir)
-        return _ask_client(wanted, cache_dir, offline=False)
+        with quiet_client():
+            _fill_cache(wanted, cache_dir)
+            return _ask_client(wanted, cache_dir, offline=False)
     except errors.GatedRepoError as error:
         raise ModelError(
             f"{wanted.repo} is gated: {_first_line(error)}", "accept its terms and log in to the hub"
@@ -112,6 +116,20 @@ def fetch_from_hub(wanted: HubReference, cache_dir: Path | None = None) -> Path:
 def _else(wanted: HubReference) -> str:
     """Hint where the hub cannot be reached."""
     return _ELSE if wanted.kind == "model" else "without a network give a folder of shards that is on this machine"
+
+
+@contextmanager
+def quiet_client() -> Iterator[None]:
+    """Within it the hub's client does not tell of each try: who asks says once what came of it."""
+    from huggingface_hub.utils.logging import get_logger
+
+    logger = get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _ask_client(wanted: HubReference, cache_dir: Path | None, *, offline: bool) -> Path:

@@ -85,7 +85,7 @@ def load_segmenter(
         weights: Which copy of them.
         calibrated: Whether the calibration beside the file is taken, if it is of these weights.
         reporter: Told of parts that are left out.
-        how: As `Computing` says; defaults are those of `NetworkSegmenter`.
+        how: As `Computing` says; defaults are those of `ComputingSettings`.
 
     Raises:
         CheckpointError: If the file is damaged, unsafe or of another network.
@@ -93,23 +93,24 @@ def load_segmenter(
     """
     from cryosentinel_core.io.weights.calibration_files import find_calibration
     from cryosentinel_core.io.weights.checkpoint import read_checkpoint
+    from cryosentinel_core.learn.inference.network_parts import ComputingSettings, KnownWeights
     from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
     from cryosentinel_core.learn.network.lake_network import load_network
 
-    suffix = "" if weights == "model" else f"-{weights}"
     checkpoint = read_checkpoint(path, weights=weights)
     if checkpoint.left_out and reporter is not None:
         parts = ", ".join(f"{name} ({n} weights)" for name, n in sorted(checkpoint.left_out.items()))
         reporter.note(f"{path.name}: {parts} left out, which only training needs")
-    return NetworkSegmenter(
-        load_network(checkpoint.spec, checkpoint.state_dict),
+    known = KnownWeights(
+        stem=checkpoint.path.stem,
+        file_sha256=checkpoint.sha256,
         normalisation=checkpoint.normalisation,
-        name=f"{checkpoint.name}{suffix}",
-        sha256=f"{checkpoint.sha256}{suffix}",
         recipe=checkpoint.recipe,
+        copy=weights,
         calibration=find_calibration(path, checkpoint.state_dict) if calibrated else None,
-        **how,
     )
+    network = load_network(checkpoint.spec, checkpoint.state_dict)
+    return NetworkSegmenter(network, known, ComputingSettings(**how))
 
 
 def choose_weights(path: Path) -> tuple[Weights, dict[str, Any]]:

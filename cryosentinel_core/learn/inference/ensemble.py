@@ -16,7 +16,7 @@ import torch
 
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.inference.device_logits import DeviceLogits, pool_logits
-from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
+from cryosentinel_core.learn.inference.network_segmenter import SPREAD_SUFFIX, NetworkSegmenter
 from cryosentinel_core.learn.inference.staging import StagedChips
 from cryosentinel_core.segment.arrays import Arrays
 from cryosentinel_core.segment.error_model import UncertaintyModel
@@ -54,9 +54,10 @@ class EnsembleSegmenter:
     def name(self) -> str:
         """`<stem of the first>-<how many>-<first 8 of a SHA-256 over theirs>`, with `-ema` or `-spread` as one network's."""
         first = self._networks[0]
-        stem, _, kind = first.name.rpartition(f"-{first.sha256[:8]}")
         hashes = "\n".join(sorted(network.sha256 for network in self._networks))
-        return f"{stem or first.name}-{len(self._networks)}-{hashlib.sha256(hashes.encode()).hexdigest()[:8]}{kind}"
+        known, n = first.weights, len(self._networks)
+        kind = f"{known.suffix}{SPREAD_SUFFIX if first.has_spread else ''}"
+        return f"{known.stem}-{n}-{hashlib.sha256(hashes.encode()).hexdigest()[:8]}{kind}"
 
     @property
     def digest(self) -> str:

@@ -26,7 +26,8 @@ from cryosentinel_core.learn.inference.batch_size import (
     no_room,
     try_with_memory,
 )
-from cryosentinel_core.learn.inference.compiling import Compiling, pays_to_compile
+from cryosentinel_core.learn.inference.compiling import pays_to_compile
+from cryosentinel_core.learn.inference.network_parts import ComputingSettings
 from cryosentinel_core.learn.inference.precision import exact_matmul, make_probe
 from cryosentinel_core.learn.network.lake_network import LakeNetwork
 
@@ -40,42 +41,23 @@ class Passes:
     Args:
         network: In evaluation mode, on the device.
         device: That it is on.
-        batch_size: Chips a pass; None for 4 on a CPU, and on a GPU for what `choose_batch_size` finds.
-        tta: Whether the logits of four flips are averaged.
-        threads: Threads a call on a CPU; None leaves PyTorch's setting alone.
-        compiling: Whether `choose_compiling` compiles: `on`, `off`, or `auto` (on a GPU where `pays_to_compile`).
-        has_spread: Whether the variance over the flips is given beside their mean.
+        how: Batch size, flips, threads, compiling and spread are taken of it.
 
     Attributes:
         precision: Of the arithmetic; may change from call to call while the weights are float32.
         threads: As given; may change from call to call.
-
-    Raises:
-        ModelError: If a number is out of range.
     """
 
-    def __init__(
-        self,
-        network: LakeNetwork,
-        device: torch.device,
-        *,
-        batch_size: int | None,
-        tta: bool,
-        threads: int | None,
-        compiling: Compiling,
-        has_spread: bool,
-    ) -> None:
-        if (batch_size is not None and batch_size < 1) or (threads is not None and threads < 1):
-            raise ModelError(f"batch size {batch_size} and threads {threads} must be at least 1")
+    def __init__(self, network: LakeNetwork, device: torch.device, how: ComputingSettings) -> None:
         self.network, self.device = network, device
         self.precision: Literal["float32", "bf16"] = "float32"
-        self._finds_batch = batch_size is None and device.type == "cuda"
-        self.batch_size = batch_size or (FIRST_BATCH if self._finds_batch else CPU_BATCH)
+        self._finds_batch = how.batch_size is None and device.type == "cuda"
+        self.batch_size = how.batch_size or (FIRST_BATCH if self._finds_batch else CPU_BATCH)
         if device.type == "cuda":
             self.limit_batch(most_windows(network.spec.decoder_channels))
         self._tried_to = 0
-        self._tta, self.threads, self._has_spread = tta, threads, has_spread
-        self._compiling = "off" if compiling == "auto" and device.type != "cuda" else compiling
+        self._tta, self.threads, self._has_spread = how.tta, how.threads, how.spread
+        self._compiling = "off" if how.compiling == "auto" and device.type != "cuda" else how.compiling
         self._call: Callable[[dict[str, Tensor]], Tensor] = network
 
     def choose_batch_size(self, n_windows: int) -> None:

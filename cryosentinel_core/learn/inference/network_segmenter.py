@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from cryosentinel_core.errors import ModelError
-from cryosentinel_core.learn.inference.batch_size import CPU_BATCH
-from cryosentinel_core.learn.inference.compiling import Compiling
 from cryosentinel_core.learn.inference.device_logits import DeviceArrays, DeviceLogits, put_in_order
 from cryosentinel_core.learn.inference.devices import choose_device
 from cryosentinel_core.learn.inference.flip_passes import FLIPS, Passes
-from cryosentinel_core.learn.inference.precision import Precision, bf16_error, choose_precision, store_in_bf16
+from cryosentinel_core.learn.inference.network_parts import ComputingSettings, KnownWeights
+from cryosentinel_core.learn.inference.precision import bf16_error, choose_precision, store_in_bf16
 from cryosentinel_core.learn.inference.staging import StagedChips, Standardiser, allocate, send_rows, stage_chips
 from cryosentinel_core.learn.model_spec import choose_modalities
 from cryosentinel_core.learn.network.lake_network import LakeNetwork, fold_batch_norms
@@ -33,8 +32,6 @@ from cryosentinel_core.units import CELL_PX
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-    from cryosentinel_core.learn.calibration import Calibration
-    from cryosentinel_core.learn.model_spec import Normalisation
     from cryosentinel_core.stack.recipe import Recipe
 
 _FINGERPRINT_VERSION: Final = 1
@@ -55,71 +52,31 @@ class NetworkSegmenter:
 
     Args:
         network: Weights loaded; it is taken over, folded and moved.
-        normalisation: Statistics of the weights.
-        name: Name for folders and tables.
-        sha256: Of the weights' file.
-        recipe: The stack recipe that the weights were trained on; None if unknown altogether.
-        device: `auto` (a GPU if there is one), `cpu` or `cuda`.
-        precision: `float32`, `bf16`, or `auto` (see `choose_precision`): then bf16 stays open until `prepare_for` or
-            `fix_precision`, so that `bf16_error` can be asked for real windows before.
-        batch_size: Chips per forward pass; None for 4 on a CPU, and on a GPU for what `prepare_for` finds.
-        tta: Whether the logits of four flips are averaged.
-        threads: Threads per call on a CPU; None leaves PyTorch's setting alone.
-        compiling: Whether `prepare_for` has the network compiled by `torch.compile` (minutes, for large jobs on a GPU):
-            `on`, `off`, or `auto` (on a GPU where `pays_to_compile`).
-        spread: Whether the variance over the flips is given beside their mean: answers are then (N, 2, 224, 224), and the name
-            ends in `-spread`, since what it leads to is another result.
-        modalities: Of those that the weights were trained with, the ones to be looked at; None for all. The encoder averages
-            over what it is given, which it was never trained for.
-        calibration: What was learned of its areas; None where nothing was.
+        weights: What is known of them.
+        how: Device, precision, batches and what is looked at.
 
     Raises:
-        ModelError: If the device is not there, a number is out of range, or the weights know no such modality.
+        ModelError: If the device is not there, or the weights know no such modality.
     """
 
-    def __init__(
-        self,
-        network: LakeNetwork,
-        *,
-        normalisation: Normalisation,
-        name: str,
-        sha256: str,
-        recipe: Recipe | None,
-        device: str = "auto",
-        precision: Precision = "auto",
-        batch_size: int | None = CPU_BATCH,
-        tta: bool = True,
-        threads: int | None = None,
-        compiling: Compiling = "off",
-        spread: bool = False,
-        modalities: tuple[str, ...] | None = None,
-        calibration: Calibration | None = None,
-    ) -> None:
-        self.device = choose_device(device)
-        self.normalisation = normalisation
-        self._standardise = Standardiser(normalisation, self.device)
+    def __init__(self, network: LakeNetwork, weights: KnownWeights, how: ComputingSettings) -> None:
+        self.device = choose_device(how.device)
+        self.weights = weights
+        self._standardise = Standardiser(weights.normalisation, self.device)
         self.spec = network.spec
-        self.modalities = choose_modalities(network.spec.modalities, modalities)
-        self.tta = tta
-        self._has_spread = spread
-        self._name, self._sha256, self._recipe = name, sha256, recipe
-        self.calibration = calibration
+        self.modalities = choose_modalities(network.spec.modalities, how.modalities)
+        self.tta = how.tta
+        self._has_spread = how.spread
         network.eval().requires_grad_(False)
         fold_batch_norms(network)
         self.network = network.to(self.device)
-        self.network.use_cpu_decoder(wanted=self.device.type == "cpu" and precision != "bf16")
-        self.passes = Passes(
-            self.network,
-            self.device,
-            batch_size=batch_size,
-            tta=tta,
-            threads=threads,
-            compiling=compiling,
-            has_spread=spread,
+        self.network.use_cpu_decoder(wanted=self.device.type == "cpu" and how.precision != "bf16")
+        self.passes = Passes(self.network, self.device, how)
+        self.passes.precision = (
+            choose_precision(self.network, self.device) if how.precision == "auto" else how.precision
         )
-        self.passes.precision = choose_precision(self.network, self.device) if precision == "auto" else precision
         self._is_open = True
-        if precision != "auto" or self.precision == "float32":
+        if how.precision != "auto" or self.precision == "float32":
             self.fix_precision()
 
     @property
@@ -175,12 +132,12 @@ class NetworkSegmenter:
     @property
     def name(self) -> str:
         """`<stem>-<first 8 of the weights' SHA-256>`, with `-spread` behind it where the spread is given."""
-        return f"{self._name}{SPREAD_SUFFIX}" if self._has_spread else self._name
+        return f"{self.weights.name}{SPREAD_SUFFIX if self._has_spread else ''}"
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the weights' file."""
-        return self._sha256
+        """SHA-256 of the weights' file, with `-ema` behind it for the moving average."""
+        return self.weights.sha256
 
     @property
     def has_spread(self) -> bool:
@@ -197,8 +154,8 @@ class NetworkSegmenter:
         """SHA-256 of the weights' SHA-256 and all settings that change logits by more than rounding."""
         parts: dict[str, Any] = {
             "version": _FINGERPRINT_VERSION,
-            "sha256": self._sha256,
-            "normalisation": self.normalisation.to_dict(),
+            "sha256": self.weights.sha256,
+            "normalisation": self.weights.normalisation.to_dict(),
             "tta": self.tta,
             "precision": self.precision,
         }
@@ -231,7 +188,7 @@ class NetworkSegmenter:
     @property
     def recipe(self) -> Recipe | None:
         """The stack recipe that the weights were trained on."""
-        return self._recipe
+        return self.weights.recipe
 
     def prepare_for(self, n_windows: int) -> None:
         """Choose what depends on the size of the job: a batch size on a GPU that is automatic, whether to compile, and the precision.
@@ -257,12 +214,12 @@ class NetworkSegmenter:
     @property
     def error_model(self) -> UncertaintyModel:
         """As calibrated; else half a pixel along the perimeter, as is customary."""
-        return NETWORK_ERRORS if self.calibration is None else self.calibration.error_model
+        return NETWORK_ERRORS if self.weights.calibration is None else self.weights.calibration.error_model
 
     @property
     def calibrated_threshold(self) -> float | None:
         """Probability whose areas are unbiased; None where the weights were not calibrated."""
-        return None if self.calibration is None else self.calibration.threshold
+        return None if self.weights.calibration is None else self.weights.calibration.threshold
 
     @property
     def cpu_threads(self) -> int | None:

@@ -14,6 +14,7 @@ from test_network_segmenter import SPEC, make_batch, take
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.inference.ensemble import EnsembleSegmenter
 from cryosentinel_core.learn.inference.flip_passes import Passes
+from cryosentinel_core.learn.inference.network_parts import ComputingSettings, KnownWeights
 from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
 from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec
 from cryosentinel_core.learn.network.lake_network import load_network
@@ -30,21 +31,12 @@ def weights() -> list[dict[str, torch.Tensor]]:
 
 def make(weights: dict[str, torch.Tensor], name: str, spec: ModelSpec = SPEC, **settings: Any) -> NetworkSegmenter:
     """A network named and hashed after a letter."""
-    defaults: dict[str, Any] = {
-        "normalisation": PUBLISHED_NORMALISATION,
-        "recipe": PUBLISHED_RECIPE,
-        "device": "cpu",
-        "precision": "float32",
-        "batch_size": 2,
-        "tta": False,
-        "threads": 1,
-    }
-    return NetworkSegmenter(
-        load_network(spec, {key: value.clone() for key, value in weights.items()}),
-        name=f"{name}-{name * 8}",
-        sha256=name * 64,
-        **{**defaults, **settings},
-    )
+    how = {"device": "cpu", "precision": "float32", "batch_size": 2, "tta": False, "threads": 1, **settings}
+    known = {"normalisation": PUBLISHED_NORMALISATION, "recipe": PUBLISHED_RECIPE}
+    known |= {key: how.pop(key) for key in ("normalisation", "recipe", "copy") if key in how}
+    known_weights = KnownWeights(stem=name, file_sha256=name * 64, **known)
+    network = load_network(spec, {key: value.clone() for key, value in weights.items()})
+    return NetworkSegmenter(network, known_weights, ComputingSettings(**how))
 
 
 def test_logits_are_averaged_and_models_spread(weights: list[dict[str, torch.Tensor]]) -> None:
@@ -80,6 +72,9 @@ def test_the_order_of_asking_changes_nothing(weights: list[dict[str, torch.Tenso
     assert EnsembleSegmenter([make(own, n, spread=True) for own, n in zip(weights, "abc", strict=True)]).name == (
         f"{one.name}-spread"
     )
+    average = EnsembleSegmenter([make(own, n, copy="ema", spread=True) for own, n in zip(weights, "ab", strict=False)])
+    joined = hashlib.sha256("\n".join(f"{name * 64}-ema" for name in "ab").encode()).hexdigest()
+    assert average.name == f"a-2-{joined[:8]}-ema-spread"
 
 
 def test_statistics_may_differ_and_nothing_else(weights: list[dict[str, torch.Tensor]]) -> None:

@@ -12,6 +12,7 @@ from test_network_segmenter import SPEC, make_batch, make_segmenter
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.learn.inference import flip_passes as passes
 from cryosentinel_core.learn.inference.batch_size import most_windows
+from cryosentinel_core.learn.inference.network_parts import ComputingSettings
 from cryosentinel_core.learn.network.random_weights import make_random_weights
 
 
@@ -148,15 +149,7 @@ def test_an_explicit_batch_on_a_gpu_is_limited(weights: dict[str, torch.Tensor])
     limit = most_windows(SPEC.decoder_channels)
 
     def size_on(device: str) -> int:
-        return passes.Passes(
-            network,
-            torch.device(device),
-            batch_size=10 * limit,
-            tta=True,
-            threads=None,
-            compiling="off",
-            has_spread=False,
-        ).batch_size
+        return passes.Passes(network, torch.device(device), ComputingSettings(batch_size=10 * limit)).batch_size
 
     assert size_on("cuda") == limit
     assert size_on("cpu") == 10 * limit, "a CPU's batch is part of its last bits"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cryosentinel_core.errors import ModelError, NonFiniteOutput
 from cryosentinel_core.learn.inference import precision
+from cryosentinel_core.learn.inference.network_parts import ComputingSettings, KnownWeights
 from cryosentinel_core.learn.inference.network_segmenter import NetworkSegmenter
 from cryosentinel_core.learn.inference.precision import choose_precision, make_probe
 from cryosentinel_core.learn.inference.staging import standardise
@@ -29,16 +30,15 @@ def weights() -> dict[str, torch.Tensor]:
 
 
 def make_segmenter(weights: dict[str, torch.Tensor], spec: ModelSpec = SPEC, **settings: Any) -> NetworkSegmenter:
-    defaults: dict[str, Any] = {
-        "device": "cpu", "precision": "float32", "batch_size": 3, "tta": False, "threads": 1, "sha256": "0" * 64
-    }  # fmt: skip
-    return NetworkSegmenter(
-        load_network(spec, {key: value.clone() for key, value in weights.items()}),
+    how = {"device": "cpu", "precision": "float32", "batch_size": 3, "tta": False, "threads": 1, **settings}
+    known = KnownWeights(
+        stem="tiny",
+        file_sha256=how.pop("sha256", "0" * 64),
         normalisation=PUBLISHED_NORMALISATION,
-        name="tiny-00000000",
         recipe=PUBLISHED_RECIPE,
-        **{**defaults, **settings},
     )
+    network = load_network(spec, {key: value.clone() for key, value in weights.items()})
+    return NetworkSegmenter(network, known, ComputingSettings(**how))
 
 
 def make_batch(n: int, *, radar: bool = True, seed: int = 0) -> ChipBatch:
