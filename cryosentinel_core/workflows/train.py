@@ -85,7 +85,7 @@ def train(settings: TrainSettings, workspace: Path, *, reporter: Reporter, resum
         DataError: If the data set cannot be used.
     """
     from cryosentinel_core.io.weights.run_folder import RunFolder
-    from cryosentinel_core.learn.training.fit import fit
+    from cryosentinel_core.learn.training.fit import FitStart, fit
 
     root = workspace / settings.output_dir / settings.run_name
     if resume is None and (root / "checkpoints" / "last.ckpt").exists():
@@ -103,11 +103,13 @@ def train(settings: TrainSettings, workspace: Path, *, reporter: Reporter, resum
             prepared.machine,
             prepared.keep,
             folder,
+            FitStart(
+                identity=identity_of(settings, chips),
+                seed=settings.seed,
+                resume=resume,
+                check=lambda before: check_identity(before, settings, chips.cached.digest),
+            ),
             reporter=reporter,
-            identity=identity_of(settings, chips),
-            seed=settings.seed,
-            resume=resume,
-            check=lambda before: check_identity(before, settings, chips.cached.digest),
         )
     finally:
         folder.close()

@@ -58,6 +58,23 @@ class MachineSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FitStart:
+    """Where a run begins: at its first step, or at a checkpoint.
+
+    Attributes:
+        identity: Plain data that goes into checkpoints beside them.
+        seed: Of the process's generators, which are put back at the end.
+        resume: A checkpoint to go on from.
+        check: Called with the identity in it; raises where the run must not go on.
+    """
+
+    identity: Mapping[str, Any]
+    seed: int
+    resume: Path | None = None
+    check: Callable[[Mapping[str, Any]], None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class FitResult:
     """What a run came to.
 
@@ -152,12 +169,9 @@ def fit(
     machine: MachineSettings,
     keep: KeepSettings,
     recorder: Recorder,
+    start: FitStart,
     *,
     reporter: Reporter,
-    identity: Mapping[str, Any],
-    seed: int,
-    resume: Path | None = None,
-    check: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> FitResult:
     """Train.
 
@@ -166,19 +180,16 @@ def fit(
         machine: Where, and for how long.
         keep: What is kept when.
         recorder: Who keeps it.
+        start: Where it begins.
         reporter: Hears of progress.
-        identity: Plain data that goes into checkpoints beside them.
-        seed: Of the process's generators, which are put back at the end.
-        resume: A checkpoint to go on from.
-        check: Called with the identity in it; raises where the run must not go on.
 
     Raises:
         ConfigError: If the machine cannot do what is asked.
         ModelError: If the loss is not finite, or memory does not suffice.
     """
     average = None if machine.ema_decay is None else MovingAverage(machine.ema_decay, on_cpu=machine.ema_on_cpu)
-    keeper = RunKeeper(recorder, keep, average, reporter, identity)
-    with _quiet(), seeded(seed):
+    keeper = RunKeeper(recorder, keep, average, reporter, start.identity)
+    with _quiet(), seeded(start.seed):
         trainer = make_trainer(machine, keeper, recorder.last.parent.parent)
         n_batches = task.order.n_batches(trainer.world_size)
         if not n_batches:
@@ -187,10 +198,10 @@ def fit(
                 f"a batch of {n} chips is larger than the {task.order.n_draws} chips of an epoch",
                 "give a smaller data.batch_size, or more chips",
             )
-        if resume is not None:
-            _enter(task, trainer, n_batches, check)
+        if start.resume is not None:
+            _enter(task, trainer, n_batches, start.check)
         try:
-            trainer.fit(task, train_dataloaders=Steps(n_batches), ckpt_path=resume)
+            trainer.fit(task, train_dataloaders=Steps(n_batches), ckpt_path=start.resume)
         except torch.cuda.OutOfMemoryError as error:
             raise ModelError(
                 "the GPU's memory does not suffice for a step",
