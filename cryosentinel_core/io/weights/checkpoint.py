@@ -2,8 +2,8 @@
 
 Whatever a checkpoint holds is data: `torch.load(weights_only=True)` reads it first, and what that refuses for unknown
 classes is read by `unpickle`, which imports and calls nothing. Weights leave this room only when every key, shape and
-value was found sound. Neighbours: `unpickle` parses; `checkpoint_write` is the way out; `learn.network.lake_network` knows which
-tensors an architecture has; `model_files` finds the file and builds a segmenter from it.
+value was found sound. Neighbours: `unpickle` parses; `state_dicts` names and checks the tensors; `checkpoint_write` is the way
+out; `learn.network.lake_network` knows which tensors an architecture has; `model_files` finds the file and builds a segmenter from it.
 """
 
 from __future__ import annotations
@@ -12,40 +12,35 @@ import hashlib
 import json
 import pickle
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError
+from cryosentinel_core.io.weights.state_dicts import (
+    DAMAGED_HINT,
+    check_weights,
+    leave_out_training_parts,
+    listed,
+    materialise,
+    strip_prefixes,
+)
 from cryosentinel_core.io.weights.unpickle import Archive, inspect_archive, read_as_data
 from cryosentinel_core.learn.checkpoint_values import TensorRecord
 from cryosentinel_core.learn.hyper_parameters import spec_of_hyper_parameters, statistics_of_hyper_parameters
 from cryosentinel_core.learn.model_spec import PUBLISHED_NORMALISATION, PUBLISHED_RECIPE, ModelSpec, Normalisation
-from cryosentinel_core.learn.network.lake_network import shapes_of
 from cryosentinel_core.learn.plain_values import to_plain
 from cryosentinel_core.stack.recipe import Recipe
 
 METADATA_KEY: Final = "cryosentinel"
 """Entry of a safetensors file's metadata that holds architecture, statistics, recipe and origin as JSON."""
 
-_HINT: Final = "download it again, or convert a sound checkpoint with `cryosentinel model convert`"
-_PREFIXES: Final = ("module", "model", "_orig_mod")
-_WRAPPERS: Final = ("module", "_orig_mod")
 _USUAL_NAMES: Final = ("model_state_dict", "model_state", "model", "network", "net", "weights", "params")
 """Names under which training loops keep the weights beside their own state, in the order in which they are looked for."""
-_TRAINING_PARTS: Final = frozenset(
-    {
-        "criterion", "loss", "losses", "loss_fn", "aux_head", "aux_heads", "auxiliary_head", "auxiliary_heads",
-        "train_metrics", "val_metrics", "test_metrics", "metrics",
-    }
-)  # fmt: skip
-"""First parts of names of weights that inference does not need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,20 +112,20 @@ def read_checkpoint(path: Path, *, weights: Literal["model", "ema"] = "model") -
             f"{path} is a bare pickle (written by PyTorch before 1.6, or by something else): it is not read",
             "save it again with a current PyTorch, or convert it to safetensors where it comes from",
         )
-    raise CheckpointError(f"{path} is neither a PyTorch checkpoint nor a safetensors file", _HINT)
+    raise CheckpointError(f"{path} is neither a PyTorch checkpoint nor a safetensors file", DAMAGED_HINT)
 
 
 def _read_torch(path: Path, weights: Literal["model", "ema"]) -> Checkpoint:
     archive = inspect_archive(path)
     content = _load_archive(path, archive)
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds {_kind(content)}, not a dict of weights", _HINT)
+        raise CheckpointError(f"{path} holds {_kind(content)}, not a dict of weights", DAMAGED_HINT)
     is_lightning = isinstance(content.get("state_dict"), dict)
     raw, has_ema = _choose_weights(path, content, weights) if is_lightning else (_bare_weights(content), False)
     if weights == "ema" and not is_lightning:
         raise CheckpointError(f"{path} holds bare weights and no moving average", "leave out --weights ema")
-    needed, left_out = _leave_out(strip_prefixes(path, raw))
-    state_dict = _materialise(path, archive, needed)
+    needed, left_out = leave_out_training_parts(strip_prefixes(path, raw))
+    state_dict = materialise(path, archive, needed)
     found = to_plain(content.get("hyper_parameters") or {}) if is_lightning else {}
     hyper = found if isinstance(found, dict) else {}
     spec = _spec(path, hyper, state_dict)
@@ -163,12 +158,6 @@ def _bare_weights(content: dict[Any, Any]) -> dict[Any, Any]:
     return content
 
 
-def _leave_out(named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
-    """Weights without the parts that only training needs, and those parts with their numbers of weights."""
-    counts = Counter(part for name in named if (part := name.partition(".")[0]) in _TRAINING_PARTS)
-    return {name: value for name, value in named.items() if name.partition(".")[0] not in counts}, dict(counts)
-
-
 def _load_archive(path: Path, archive: Archive) -> Any:
     """The archive's object: by PyTorch's restricted loader, else as data.
 
@@ -184,7 +173,7 @@ def _load_archive(path: Path, archive: Archive) -> Any:
         return as_data
     except Exception as error:  # PyTorch's loader raises nearly anything on damaged files
         reason = str(error).splitlines()[0][:200] if str(error) else ""
-        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {reason}", _HINT) from error
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {reason}", DAMAGED_HINT) from error
 
 
 def _choose_weights(path: Path, content: dict[Any, Any], weights: str) -> tuple[dict[Any, Any], bool]:
@@ -202,7 +191,9 @@ def _choose_weights(path: Path, content: dict[Any, Any], weights: str) -> tuple[
     average = strip_prefixes(path, shadow)
     unknown = sorted(average.keys() - known.keys())
     if unknown or not average:
-        raise CheckpointError(f"{path}: the moving average has {len(unknown)} unknown keys: {_listed(unknown)}", _HINT)
+        raise CheckpointError(
+            f"{path}: the moving average has {len(unknown)} unknown keys: {listed(unknown)}", DAMAGED_HINT
+        )
     return {**known, **average}, True
 
 
@@ -215,114 +206,6 @@ def _shadow(content: dict[Any, Any]) -> dict[Any, Any] | None:
             if isinstance(shadow, dict):
                 return shadow
     return None
-
-
-def strip_prefixes(path: Path, state_dict: Mapping[Any, Any]) -> dict[str, Any]:
-    """Weights named as the network names them.
-
-    `module`, `model` and `_orig_mod` go from the front until none is left; `module` and `_orig_mod`, which only
-    wrappers add, go from any depth. A part that merely contains one of the words (`model_head`) stays, and so does
-    `model` behind another part.
-
-    Raises:
-        CheckpointError: If a key is not a string or two keys become one.
-    """
-    stripped: dict[str, Any] = {}
-    for key, value in state_dict.items():
-        if not isinstance(key, str):
-            raise CheckpointError(f"{path}: a weight is named by a {type(key).__name__}, wanted a string", _HINT)
-        parts = key.split(".")
-        while len(parts) > 1 and parts[0] in _PREFIXES:
-            parts = parts[1:]
-        name = ".".join(part for part in parts if part not in _WRAPPERS)
-        if name in stripped:
-            raise CheckpointError(f"{path}: two weights are both {_shown(name)} once prefixes are stripped", _HINT)
-        stripped[name] = value
-    return stripped
-
-
-def _materialise(path: Path, archive: Archive, named: dict[str, Any]) -> dict[str, Tensor]:
-    """Tensors from records (mapped, not copied); what is no tensor is refused."""
-    content: np.memmap[Any, Any] | None = None
-    tensors: dict[str, Tensor] = {}
-    strangers = sorted(k for k, v in named.items() if not (isinstance(v, TensorRecord) or _is_plain_tensor(v)))
-    if strangers:
-        raise CheckpointError(f"{path}: {len(strangers)} weights are no plain tensors: {_listed(strangers)}", _HINT)
-    for name, value in named.items():
-        if isinstance(value, Tensor):
-            tensors[name] = value.detach()
-            continue
-        if content is None:
-            content = np.memmap(path, mode="c", dtype=np.uint8)
-        try:
-            tensors[name] = _tensor_of(archive, content, value)
-        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-            raise CheckpointError(f"{path}: {_shown(name)} is no sound tensor: {str(error)[:200]}", _HINT) from error
-    return tensors
-
-
-def _is_plain_tensor(value: Any) -> bool:
-    """True if a value is a dense tensor with its numbers in memory."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not (value.is_quantized or value.is_nested)
-    )
-
-
-def _tensor_of(archive: Archive, content: np.memmap[Any, Any], record: TensorRecord) -> Tensor:
-    storage = record.storage
-    start, _ = archive.offsets[f"{archive.root}data/{storage.key}"]
-    dtype: torch.dtype = getattr(torch, storage.dtype)
-    if storage.numel == 0 or 0 in record.shape:
-        return torch.empty(record.shape, dtype=dtype)
-    flat = torch.frombuffer(content, dtype=dtype, count=storage.numel, offset=start)
-    return flat.as_strided(record.shape, record.stride, record.offset)
-
-
-def check_weights(path: Path, spec: ModelSpec, state_dict: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not exactly those of the architecture, or not finite.
-
-    Raises:
-        CheckpointError: Listing missing and unexpected keys, other shapes, other kinds of number, values not finite.
-    """
-    wanted = shapes_of(spec)
-    common = sorted(wanted.keys() & state_dict.keys())
-    shapes = [
-        f"{k} {tuple(state_dict[k].shape)} instead of {wanted[k]}" for k in common if _shape(state_dict[k]) != wanted[k]
-    ]
-    counts = [k for k in common if state_dict[k].is_floating_point() == k.endswith("num_batches_tracked")]
-    faults = {
-        "missing": sorted(wanted.keys() - state_dict.keys()),
-        "unexpected": sorted(state_dict.keys() - wanted.keys()),
-        "of another shape": shapes,
-        "of another kind of number": counts,
-    }
-    if not any(faults.values()):
-        floats = [k for k in common if state_dict[k].is_floating_point()]
-        faults["not finite"] = [k for k in floats if not bool(torch.isfinite(state_dict[k]).all())]
-    if any(faults.values()):
-        parts = [f"{len(names)} {title}: {_listed(names)}" for title, names in faults.items() if names]
-        raise CheckpointError(
-            f"{path} does not fit {spec.backbone} with a UperNet of {spec.decoder_channels} channels; {'; '.join(parts)}",
-            "is it a checkpoint of another network, or of other decoder settings?",
-        )
-
-
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
-
-
-def _listed(names: list[str], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(_shown, names[:most])) + more
-
-
-def _shown(name: str, most: int = 160) -> str:
-    """A name of the file for a message: printable and short."""
-    text = name[:most].encode("unicode_escape").decode("ascii")
-    return text if len(name) <= most else f"{text}..."
 
 
 def _kind(value: Any) -> str:
@@ -394,7 +277,7 @@ def _read_safetensors(path: Path, weights: Literal["model", "ema"]) -> Checkpoin
             metadata = dict(file.metadata() or {})
             state_dict = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}", _HINT) from error
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}", DAMAGED_HINT) from error
     about = _about(path, metadata)
     hyper = about.get("hyper_parameters", {})
     spec = _spec(path, about["model"], state_dict)

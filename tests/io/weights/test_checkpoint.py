@@ -21,10 +21,11 @@ from click.testing import CliRunner
 
 from cryosentinel_cli.main import cli
 from cryosentinel_core.errors import CheckpointError, CryosentinelError, OutputWrite
-from cryosentinel_core.io.weights.checkpoint import read_checkpoint, strip_prefixes
+from cryosentinel_core.io.weights.checkpoint import read_checkpoint
 from cryosentinel_core.io.weights.checkpoint_write import write_safetensors, write_torch
 from cryosentinel_core.io.weights.model_card import convert_checkpoint, describe_checkpoint
 from cryosentinel_core.io.weights.model_files import load_segmenter
+from cryosentinel_core.io.weights.state_dicts import strip_prefixes
 from cryosentinel_core.io.weights.unpickle import inspect_archive, read_as_data
 from cryosentinel_core.learn.checkpoint_values import Inert
 from cryosentinel_core.learn.hyper_parameters import spec_of_hyper_parameters
@@ -263,9 +264,9 @@ def test_data_only_reading_gives_the_same_tensors(
     }
     path = save(tmp_path / "a.ckpt", {"state_dict": extra, "why": Strange()})
     archive = inspect_archive(path)
-    from cryosentinel_core.io.weights.checkpoint import _materialise
+    from cryosentinel_core.io.weights.state_dicts import materialise
 
-    found = _materialise(path, archive, read_as_data(path, archive)["state_dict"])
+    found = materialise(path, archive, read_as_data(path, archive)["state_dict"])
     for key, value in extra.items():
         assert found[key].dtype == value.dtype
         assert torch.equal(found[key], value.detach()), key
