@@ -14,7 +14,7 @@ import pytest
 import torch
 from made_training import STUB, make_chips, stub_backbone, tiny_settings
 
-from cryosentinel_core.errors import CheckpointError, ConfigError, OutputWrite
+from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError, OutputWrite
 from cryosentinel_core.io.weights import run_folder, verified_write
 from cryosentinel_core.io.weights.run_folder import RunFolder, find_run
 from cryosentinel_core.io.weights.whole_checkpoint import read_content
@@ -186,6 +186,39 @@ def test_killed_anywhere_it_goes_on_with_the_same_numbers(home: Path, whole: dic
     assert_same(found["content"], whole["content"], name)
     assert not [path.name for path in root.rglob(".tmp-*")]
     shutil.rmtree(root)
+
+
+def run_to_its_end(settings: TrainSettings, home: Path, said: Any) -> None:
+    torch.set_num_threads(1)
+    original, calls = LakeTask.training_step, [0]
+
+    def step(self: LakeTask, batch: Any, batch_idx: int) -> Any:
+        calls[0] += 1
+        if calls[0] == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, batch_idx)
+
+    LakeTask.training_step = step  # type: ignore[method-assign]
+    try:
+        train(settings, home, reporter=Silent())
+    except ModelError as error:
+        said.put(error.message)
+
+
+def test_told_to_stop_a_run_saves_where_it_is_and_says_so(home: Path, whole: dict[str, Any]) -> None:
+    """As a scheduler does when time is up; Lightning would exit as if all were done."""
+    settings = settings_of(home, "told", trainer__checkpoint_every_n_steps=100)
+    context = multiprocessing.get_context("fork")
+    said = context.Queue()
+    process = context.Process(target=run_to_its_end, args=(settings, home, said))
+    process.start()
+    assert "SIGTERM) after step 5" in said.get(timeout=300)
+    process.join(60)
+    last = find_run(home / "runs" / "told")[1]
+    assert read_content(last)["global_step"] == 5
+    train(settings, home, reporter=Silent(), resume=last)
+    found = outcome(home / "runs" / "told")
+    assert_same(found["content"]["last.ckpt"]["state_dict"], whole["content"]["last.ckpt"]["state_dict"], "told")
 
 
 def test_only_a_few_keys_may_change(home: Path, whole: dict[str, Any]) -> None:

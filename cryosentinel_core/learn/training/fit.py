@@ -17,6 +17,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from cryosentinel_core.errors import CheckpointError, ConfigError, ModelError
 from cryosentinel_core.learn.training.ema import MovingAverage
@@ -185,7 +186,8 @@ def fit(
 
     Raises:
         ConfigError: If the machine cannot do what is asked.
-        ModelError: If the loss is not finite, or memory does not suffice.
+        ModelError: If the loss is not finite, memory does not suffice, or the process is told to stop.
+        KeyboardInterrupt: If it is interrupted.
     """
     average = None if machine.ema_decay is None else MovingAverage(machine.ema_decay, on_cpu=machine.ema_on_cpu)
     keeper = RunKeeper(recorder, keep, average, reporter, start.identity)
@@ -206,6 +208,13 @@ def fit(
             raise ModelError(
                 "the GPU's memory does not suffice for a step",
                 "try a smaller data.batch_size, model.activation_checkpointing=true or feed.place=pinned",
+            ) from error
+        except SystemExit as error:  # how Lightning leaves; its status would say that all is done
+            if not isinstance(error, SIGTERMException):
+                raise KeyboardInterrupt from error
+            raise ModelError(
+                f"told to stop (SIGTERM) after step {trainer.global_step}; the run is saved in {recorder.last}",
+                "go on with --resume",
             ) from error
     standing = keeper.standing
     if trainer.world_size > 1:  # this process may only have started those that trained

@@ -122,7 +122,10 @@ class RunKeeper(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log and save after optimiser steps; never after an epoch's last batch, as the epoch's end does both."""
+        """Log and save after optimiser steps, and when told to stop.
+
+        Never after an epoch's last batch, as the epoch's end does both.
+        """
         task = _task(module)
         n = trainer.num_training_batches
         size = task.order.settings.batch_size * trainer.world_size
@@ -133,7 +136,7 @@ class RunKeeper(Callback):
         self._step = trainer.global_step
         if self._step % self.settings.log_steps == 0:
             self._log_losses(trainer, task)
-        if self._step % self.settings.save_steps == 0:
+        if self._step % self.settings.save_steps == 0 or trainer.received_sigterm:
             self._save_last(trainer, task, Position(epoch=trainer.current_epoch, batch=batch_idx + 1, step=self._step))
 
     def _log_losses(self, trainer: Trainer, task: LakeTask) -> None:
