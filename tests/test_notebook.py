@@ -9,8 +9,6 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 
-from cryosentinel_core.simulate import SimulateSettings, simulate
-
 NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "notebook.ipynb"
 MAX_BYTES = 1_500_000
 
@@ -29,10 +27,7 @@ def test_it_is_kept_with_its_pictures() -> None:
 
 @pytest.mark.slow
 def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a catalogue of its own of as many years and lakes, with fewer dates in each than a reader would simulate."""
     monkeypatch.chdir(tmp_path)
-    few = SimulateSettings(seed=1, size_km=3.0, years=(2017, 2020, 2023), optical_dates=2, radar_dates=1)
-    simulate(Path("catalogue"), few)
     mpl.use("Agg")
     names: dict[str, object] = {}
     for number, cell in enumerate(cells()):
