@@ -67,6 +67,23 @@ def test_a_lake_over_four_windows_is_one(tmp_path: Path) -> None:
     assert run(tmp_path / "out", path).n_reused == 1
 
 
+def test_ground_that_no_window_covers_is_unobserved_not_dry(tmp_path: Path) -> None:
+    """East of the last window that reaches high ground nothing is mapped, and the answer says so."""
+    path = write(tmp_path / "scene.tif", height=224, width=1120)
+    with rasterio.open(path, "r+") as raster:
+        dem = raster.read(15)
+        dem[:, 448:] = 500.0
+        raster.write(dem, 15)
+    run(tmp_path / "out", path, settings=PredictSettings(model="water-index", min_elevation_m=3000.0))
+    logit = read(tmp_path / "out", "scene", "logit")
+    assert (logit[:, :448] != LOGIT_NODATA).all()
+    assert (logit[:, 896:] == LOGIT_NODATA).all()
+    with rasterio.open(results(tmp_path / "out") / "scene_water.tif") as raster:
+        water = raster.read(1)
+        assert (water[:, 896:] == 255).all()
+        assert set(np.unique(water[:, :448])) == {0, 1}
+
+
 def test_too_small_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of the") as caught:
         run(tmp_path / "out", write(tmp_path / "small.tif", height=100))
