@@ -362,7 +362,7 @@ def check_years(years: tuple[int, ...], *, least: int) -> tuple[int, ...]:
         raise click.UsageError(f"wanted at least {least} year{'s' if least > 1 else ''}, got {len(years)}")
     for year in years:
         if not 2015 <= year <= 2100:
-            raise click.UsageError(f"{year} is no year of Sentinel-2 (2015 and later)")
+            raise click.UsageError(f"{year} is no year of Sentinel-2 (2015 to 2100)")
     if list(years) != sorted(set(years)):
         raise click.UsageError(f"years must ascend and differ, got {' '.join(map(str, years))}")
     return years

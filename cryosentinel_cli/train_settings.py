@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,16 +36,18 @@ def read_settings(config: Path | None, changes: tuple[str, ...], said: dict[str,
     data = load_yaml(config) if config is not None else {}
     if config is not None:
         _place_paths(data, config.parent)
+    set_here = set()
     for change in changes:
         key, equals, text = change.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {change!r} has no value", "write it as --set trainer.max_epochs=10")
         _put(data, key.split("."), parse_yaml(text, f"--set {key}"))
+        set_here.add(key)
     merged = _merge(data, said)
     try:
         return TrainSettings.model_validate(merged)
     except ValidationError as error:
-        raise _explain(error.errors()[0], TrainSettings, config) from None
+        raise _explain(error.errors()[0], TrainSettings, config, set_here) from None
 
 
 def _place_paths(data: dict[str, Any], folder: Path) -> None:
@@ -73,11 +76,11 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _explain(fault: Any, kind: type[BaseModel], config: Path | None) -> ConfigError:
-    """pydantic's complaint in one sentence."""
+def _explain(fault: Any, kind: type[BaseModel], config: Path | None, set_here: Set[str]) -> ConfigError:
+    """pydantic's complaint in one sentence; of a key that `--set` gave it is not the file's."""
     path = [str(part) for part in fault["loc"]]
     key = ".".join(path)
-    where = f"{config}: " if config else ""
+    where = f"--set {key}: " if key in set_here else f"{config}: " if config else ""
     if fault["type"] != "extra_forbidden":
         return ConfigError(
             f"{where}{key} is {fault.get('input')!r}: {fault['msg'].removeprefix('Value error, ')}",

@@ -254,5 +254,5 @@ def _check_not_empty(lock: Lock, needed: Sequence[Tile], search: Search) -> None
         f"no usable Sentinel-2 scene of {lock.year} for this area "
         f"(season {settings.season}, cloud up to {settings.max_cloud:g} %)",
         "; ".join([*([others] if others else []), *hints])
-        or "check that the area lies where the catalogue has scenes, or give another --catalog",
+        or "check that the catalogue has scenes of that year and place, or give another --catalog",
     )

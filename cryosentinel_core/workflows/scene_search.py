@@ -226,10 +226,12 @@ def _first_that_has(
 
 def collections_in_words(search: Search) -> str:
     """Collections that catalogues hold in place of Sentinel-2, for a refusal; empty if nothing is known of them."""
-    if not search.other_collections:
+    known = list(dict.fromkeys(product.collection for product in all_products("optical")))
+    others = sorted(search.other_collections.items())
+    if not others or set(known) & set(search.other_collections):  # what is wanted is there, of other years or places
         return ""
-    shown = sorted(search.other_collections.items())[:3]
+    shown = others[:3]
     seen = "; ".join(f"{name!r} (assets {', '.join(sorted(keys)[:20]) or 'not named'})" for name, keys in shown)
-    more = len(search.other_collections) - len(shown)
-    wanted = " or ".join(dict.fromkeys(product.collection for product in all_products("optical")))
+    more = len(others) - len(shown)
+    wanted = " or ".join(known)
     return f"the catalogue holds {seen}{f' and {more} more' if more else ''}; wanted is {wanted}"

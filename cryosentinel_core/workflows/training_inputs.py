@@ -72,6 +72,11 @@ def open_chips(settings: DataSettings, cache_dir: Path | None, reporter: Reporte
         cached.index, find_blocks(settings), unknown_trains=settings.include_unknown_in_train, excluded=excluded
     )
     check_rows(rows, cached.index, str(settings.data_dir))
+    if not len(rows["val"]):
+        reporter.warn(
+            "no chip validates: no checkpoint is called the best and nothing stops a run early; chips of more blocks, or a smaller "
+            "data.block_size_deg, give some"
+        )
     return SplitChips(cached=cached, rows=rows)
 
 

@@ -161,6 +161,13 @@ def test_names_from_a_catalogue_do_not_reach_the_terminal_as_they_are(small_cata
     assert not set("\x1b\x07\u202e") & set(done.stderr + done.stdout)
 
 
+def test_a_year_without_scenes_is_not_blamed_on_the_collection(small_catalogue: Path, here: Path) -> None:
+    done = run("fetch", "--aoi", here / "tiny.geojson", "--year", "2020", "--catalog", small_catalogue, cwd=here)
+    assert done.returncode == 1
+    assert "no usable Sentinel-2 scene of 2020" in done.stderr
+    assert "wanted is" not in done.stderr
+
+
 def test_unknown_collection_is_named_with_its_assets(small_catalogue: Path, here: Path) -> None:
     item = optical_item("a")
     item |= {"collection": "my-s2", "assets": {"blue_10m": {"href": "a.tif"}, "nir_10m": {"href": "b.tif"}}}

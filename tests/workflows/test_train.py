@@ -85,7 +85,11 @@ def test_snapshots_become_a_soup_that_maps_lakes(run: Path, tmp_path: Path) -> N
 def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
     home = run.parents[1]
     for arguments, message, hint in (
-        (["--set", "trainer.max_epoch=3"], "no key trainer.max_epoch", "the nearest is trainer.max_epochs"),
+        (
+            ["--set", "trainer.max_epoch=3"],
+            "--set trainer.max_epoch: no key trainer.max_epoch",
+            "the nearest is trainer.max_epochs",
+        ),
         (["--set", "max_epochs=3"], "no key max_epochs", "the nearest is trainer.max_epochs"),
         (["--set", "model.lr=fast"], "model.lr is 'fast'", "docs/training.md"),
         (["--set", "trainer.max_epochs"], "has no value", "--set trainer.max_epochs=10"),

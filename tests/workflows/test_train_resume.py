@@ -188,21 +188,33 @@ def test_killed_anywhere_it_goes_on_with_the_same_numbers(home: Path, whole: dic
     shutil.rmtree(root)
 
 
-def run_to_its_end(settings: TrainSettings, home: Path, said: Any) -> None:
+class Saying(Silent):
+    """Passes warnings on."""
+
+    def __init__(self, said: Any) -> None:
+        self.said = said
+
+    def warn(self, message: str) -> None:
+        self.said.put(message)
+
+
+def run_to_its_end(settings: TrainSettings, home: Path, said: Any, number: signal.Signals) -> None:
     torch.set_num_threads(1)
     original, calls = LakeTask.training_step, [0]
 
     def step(self: LakeTask, batch: Any, batch_idx: int) -> Any:
         calls[0] += 1
         if calls[0] == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return original(self, batch, batch_idx)
 
     LakeTask.training_step = step  # type: ignore[method-assign]
     try:
-        train(settings, home, reporter=Silent())
+        train(settings, home, reporter=Saying(said))
     except ModelError as error:
         said.put(error.message)
+    except KeyboardInterrupt:
+        said.put("interrupted")
 
 
 def test_told_to_stop_a_run_saves_where_it_is_and_says_so(home: Path, whole: dict[str, Any]) -> None:
@@ -210,15 +222,29 @@ def test_told_to_stop_a_run_saves_where_it_is_and_says_so(home: Path, whole: dic
     settings = settings_of(home, "told", trainer__checkpoint_every_n_steps=100)
     context = multiprocessing.get_context("fork")
     said = context.Queue()
-    process = context.Process(target=run_to_its_end, args=(settings, home, said))
+    process = context.Process(target=run_to_its_end, args=(settings, home, said, signal.SIGTERM))
     process.start()
-    assert "SIGTERM) after step 5" in said.get(timeout=300)
+    assert any("SIGTERM) after step 5" in heard for heard in iter(lambda: said.get(timeout=300), "end"))
     process.join(60)
     last = find_run(home / "runs" / "told")[1]
     assert read_content(last)["global_step"] == 5
     train(settings, home, reporter=Silent(), resume=last)
     found = outcome(home / "runs" / "told")
     assert_same(found["content"]["last.ckpt"]["state_dict"], whole["content"]["last.ckpt"]["state_dict"], "told")
+
+
+def test_interrupted_a_run_says_how_to_go_on(home: Path) -> None:
+    """Ctrl-C; Lightning would exit with 1 and not a word."""
+    settings = settings_of(home, "interrupted")
+    context = multiprocessing.get_context("fork")
+    said = context.Queue()
+    process = context.Process(target=run_to_its_end, args=(settings, home, said, signal.SIGINT))
+    process.start()
+    heard = list(iter(lambda: said.get(timeout=300), "interrupted"))
+    process.join(60)
+    last = find_run(home / "runs" / "interrupted")[1]
+    assert heard[-1].startswith("interrupted after step ")
+    assert heard[-1].endswith(f"go on with --resume {last}")
 
 
 def test_only_a_few_keys_may_change(home: Path, whole: dict[str, Any]) -> None:

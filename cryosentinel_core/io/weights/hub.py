@@ -21,7 +21,10 @@ from typing import Final, Literal
 from cryosentinel_core.errors import ModelError
 
 HUB_PREFIX: Final = "hf://"
-_ELSE: Final = "without a network use --model FILE (a .ckpt or .safetensors), or --model water-index, which needs none"
+_ELSE: Final = (
+    "without a network use --model FILE (a .ckpt or .safetensors), or --model water-index, which needs none; "
+    "train takes --init none"
+)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 

@@ -211,6 +211,8 @@ def fit(
             ) from error
         except SystemExit as error:  # how Lightning leaves; its status would say that all is done
             if not isinstance(error, SIGTERMException):
+                kept = f"go on with --resume {recorder.last}" if recorder.last.exists() else "nothing was saved yet"
+                reporter.warn(f"interrupted after step {trainer.global_step}: {kept}")
                 raise KeyboardInterrupt from error
             raise ModelError(
                 f"told to stop (SIGTERM) after step {trainer.global_step}; the run is saved in {recorder.last}",
