@@ -48,8 +48,9 @@ def of_inventories(
     """The table of inventories of 10 m, cleaned as files are."""
     cleaned = {}
     for year, outlines in years.items():
+        names = [ids[number % len(ids)] if ids else "x" for number in range(len(outlines))]
         frame = gpd.GeoDataFrame(
-            {"lake_id": ids or "x"}, geometry=list(outlines), crs="EPSG:4326", index=range(len(outlines))
+            {"lake_id": names}, geometry=list(outlines), crs="EPSG:4326", index=range(len(outlines))
         )
         inventory = Inventory(year=year, path=f"{year}.gpkg", resolution_m=10)
         cleaned[year] = clean_inventory(frame, inventory, Silent()) if len(outlines) else table(year, [])

@@ -72,7 +72,7 @@ def test_standardising_by_hand() -> None:
     chips = standardise(batch, PUBLISHED_NORMALISATION, torch.device("cpu"))
     assert list(chips) == list(MODALITIES)
     np.testing.assert_allclose(chips["S2L2A"][0, 0, 0, :3], (np.array([0, 16_000, 16_000]) - 857.6) / 626.3, rtol=1e-6)
-    np.testing.assert_allclose(chips["S1GRD"][0, 0, 0, :3], [(-25 + 9.25) / 5.9, (-25 + 9.25) / 5.9, 0], atol=1e-6)
+    np.testing.assert_allclose(chips["S1GRD"][0, 0, 0, :3], [(-25 + 9.25) / 5.9, (5 + 9.25) / 5.9, 0], atol=1e-6)
     np.testing.assert_allclose(
         chips["DEM"][0, 0, 0, :4], (np.array([-500, -500, 9_000, 4_299.8]) - 4_299.8) / 901.0, atol=1e-5
     )
