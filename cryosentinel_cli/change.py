@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryosentinel_cli.console import Console
+from cryosentinel_cli.fetch import fetch_and_tell
 from cryosentinel_cli.options import (
     aoi_option,
     build_settings,
@@ -20,7 +21,6 @@ from cryosentinel_cli.options import (
     predict_options,
     predict_settings,
     resolve_area,
-    tell_plan,
     workspace_root,
 )
 from cryosentinel_cli.run_log import logged
@@ -150,7 +150,7 @@ def change(
     home = Workspace(workspace_root(workspace))
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
         if fetching.dry_run:
-            return tell_plan(home, area, asked, fetching, console)
+            return fetch_and_tell(home, area, asked, fetching, console)
         console.note(area.as_text())
         lakes = run_predict(home, area, asked, predicting, fetching, reporter=console)
         summary = run_change(home, area.name, asked, lakes.model, settings, reporter=console, inventories=inventories)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,11 @@ from cryosentinel_cli.options import (
 )
 from cryosentinel_cli.run_log import logged
 from cryosentinel_cli.years_command import YearsCommand
+
+if TYPE_CHECKING:
+    from cryosentinel_core.ground.area import Area
+    from cryosentinel_core.io.workspace import Workspace
+    from cryosentinel_core.settings.fetch import FetchSettings
 
 
 @click.command(cls=YearsCommand)
@@ -51,10 +56,18 @@ def fetch(
     settings = fetch_settings(values)
     area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
     from cryosentinel_core.io.workspace import Workspace
-    from cryosentinel_core.workflows.fetch import fetch as run_fetch
 
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
-        console.note(area.as_text())
-        summary = run_fetch(Workspace(workspace_root(workspace)), area, years, settings, reporter=console)
+        return fetch_and_tell(Workspace(workspace_root(workspace)), area, years, settings, console)
+
+
+def fetch_and_tell(
+    home: Workspace, area: Area, years: tuple[int, ...], settings: FetchSettings, console: Console
+) -> int:
+    """Fetch, or with `dry_run` plan it, say what came of it, and give the exit code."""
+    from cryosentinel_core.workflows.fetch import fetch as run_fetch
+
+    console.note(area.as_text())
+    summary = run_fetch(home, area, years, settings, reporter=console)
     console.summary(summary.as_dict(), summary.as_text())
     return 3 if summary.is_partial else 0

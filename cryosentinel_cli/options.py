@@ -19,9 +19,7 @@ from cryosentinel_core.errors import ConfigError
 from cryosentinel_core.units import MIN_AREA_M2
 
 if TYPE_CHECKING:
-    from cryosentinel_cli.console import Console
     from cryosentinel_core.ground.area import Area
-    from cryosentinel_core.io.workspace import Workspace
     from cryosentinel_core.lakes.tables import Inventory
     from cryosentinel_core.settings.fetch import FetchSettings
     from cryosentinel_core.settings.predict import PredictSettings
@@ -173,16 +171,6 @@ dry_run_option = click.option(
     help="Say which scenes, tiles and bytes would be fetched for it, and which are there; read and write nothing.",
 )
 """`--dry-run` of commands that fetch first: the plan of that fetch alone."""
-
-
-def tell_plan(home: Workspace, area: Area, years: tuple[int, ...], fetching: FetchSettings, console: Console) -> int:
-    """The scenes, tiles and bytes that a command would fetch; the exit code."""
-    from cryosentinel_core.workflows.fetch import fetch
-
-    console.note(area.as_text())
-    summary = fetch(home, area, years, fetching, reporter=console)
-    console.summary(summary.as_dict(), summary.as_text())
-    return 0
 
 
 def predict_settings(values: dict[str, Any]) -> PredictSettings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cryosentinel_cli.console import Console
+from cryosentinel_cli.fetch import fetch_and_tell
 from cryosentinel_cli.options import (
     aoi_option,
     check_years,
@@ -19,7 +20,6 @@ from cryosentinel_cli.options import (
     predict_options,
     predict_settings,
     resolve_area,
-    tell_plan,
     workspace_root,
 )
 from cryosentinel_cli.run_log import logged
@@ -118,7 +118,7 @@ def predict(
     area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
     if fetching.dry_run:
         with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
-            return tell_plan(home, area, years, fetching, console)
+            return fetch_and_tell(home, area, years, fetching, console)
     from cryosentinel_core.workflows.predict import predict as run_predict
 
     with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:

@@ -1,9 +1,8 @@
 """What a command said, kept in the workspace: `<workspace>/logs/<time>-<command>-<process>.log`, a file a run.
 
 Each run has a file of its own, so that commands side by side do not mix; the oldest go when there are many. A folder that is no
-workspace yet, and does not become one, gets none. Secrets and control
-characters stay out. A log that cannot be written is told once and ends nothing. Neighbours: `console` speaks; `groups` keeps what was
-typed.
+workspace yet, and does not become one, gets none. Secrets and control characters stay out. A log that cannot be written is told once
+and ends nothing. Neighbours: `console` speaks; `groups` keeps what was typed.
 """
 
 from __future__ import annotations

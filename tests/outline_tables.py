@@ -7,12 +7,20 @@ from collections.abc import Sequence
 import geopandas as gpd
 import numpy as np
 import shapely
+from hypothesis import strategies as st
 
 from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
 from cryosentinel_core.lakes.tables import LAKE_COLUMNS
 
 Box = tuple[float, float, float, float]
 """(west, south, east, north) in thousandths of a degree from 77 E, 43 N: about 81 m by 111 m each."""
+
+
+MIRRORED = {
+    "new": "vanished", "vanished": "new", "grown": "shrunk", "shrunk": "grown", "merged": "split", "split": "merged",
+    "stable": "stable", "complex": "complex",
+}  # fmt: skip
+"""A status -> what it is with time turned round."""
 
 
 def box(west: float, south: float, east: float, north: float) -> shapely.Polygon:
@@ -44,3 +52,14 @@ def table(year: int, boxes: Sequence[Box], *, date: str = "08-15", edge: Sequenc
         "model": "water-index",
     }
     return gpd.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326")[[*LAKE_COLUMNS, "geometry"]]
+
+
+@st.composite
+def boxes_of_a_year(draw: st.DrawFn) -> list[Box]:
+    """Boxes that lie apart, in three rows, of 0.04 to 20 ha: of two years some overlap, some merge or split, some stand alone."""
+    found: list[Box] = []
+    for south in (0.0, 3.0, 6.0):
+        cuts = sorted(draw(st.lists(st.integers(0, 40), max_size=8, unique=True)))
+        for west, east in zip(cuts[::2], cuts[1::2], strict=False):
+            found.append((west / 4, south, east / 4, south + draw(st.integers(2, 20)) / 10))
+    return found

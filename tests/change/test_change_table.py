@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import shapely
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from outline_tables import Box, box, table
+from outline_tables import MIRRORED, Box, box, boxes_of_a_year, table
 from scipy import stats
 from shapely.geometry.base import BaseGeometry
 
@@ -290,23 +289,6 @@ def test_commonest_cause_is_the_reason() -> None:
     assert GroundSeen(land=50, ice=10, shadow=20, cloud=15, nodata=5).reason is Reason.SHADOW
     assert GroundSeen(land=5).reason is Reason.NONE
     assert GroundSeen().observed_share == 0.0
-
-
-@st.composite
-def boxes_of_a_year(draw: st.DrawFn) -> list[Box]:
-    """Boxes that lie apart, in three rows, of 0.04 to 20 ha: of two years some overlap, some merge or split, some stand alone."""
-    found: list[Box] = []
-    for south in (0.0, 3.0, 6.0):
-        cuts = sorted(draw(st.lists(st.integers(0, 40), max_size=8, unique=True)))
-        for west, east in zip(cuts[::2], cuts[1::2], strict=False):
-            found.append((west / 4, south, east / 4, south + draw(st.integers(2, 20)) / 10))
-    return found
-
-
-MIRRORED = {
-    "new": "vanished", "vanished": "new", "grown": "shrunk", "shrunk": "grown", "merged": "split", "split": "merged",
-    "stable": "stable", "complex": "complex",
-}  # fmt: skip
 
 
 @given(before=boxes_of_a_year(), after=boxes_of_a_year())

@@ -13,7 +13,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from outline_tables import Box, box, table
+from outline_tables import MIRRORED, Box, box, boxes_of_a_year, table
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.change.change_errors import ChangeErrors, ErrorSource
@@ -29,17 +29,6 @@ from cryosentinel_core.settings.change import ChangeSettings
 
 MIN_OBSERVED = 0.95
 NUMBERS = ("area_from_m2", "area_to_m2", "change_m2", "change_sigma_m2", "q_value", "observed_from", "observed_to")
-
-
-@st.composite
-def boxes_of_a_year(draw: st.DrawFn) -> list[Box]:
-    """Boxes that lie apart, in three rows, of 0.04 to 20 ha: of two years some overlap, some merge or split, some stand alone."""
-    found: list[Box] = []
-    for south in (0.0, 3.0, 6.0):
-        cuts = sorted(draw(st.lists(st.integers(0, 40), max_size=8, unique=True)))
-        for west, east in zip(cuts[::2], cuts[1::2], strict=False):
-            found.append((west / 4, south, east / 4, south + draw(st.integers(2, 20)) / 10))
-    return found
 
 
 def of_inventories(
@@ -100,11 +89,8 @@ def test_years_swapped_mirror_every_change(before: list[Box], after: list[Box], 
     there, back = found
     mirrored = back.change.rename(columns={"area_from_m2": "area_to_m2", "area_to_m2": "area_from_m2"})
     mirrored["change_m2"] = -mirrored["change_m2"]
-    words = {
-        "new": "vanished", "vanished": "new", "grown": "shrunk", "shrunk": "grown", "merged": "split", "split": "merged",
-    }  # fmt: skip
     for name in ("status", "total_status"):
-        mirrored[name] = mirrored[name].replace(words)
+        mirrored[name] = mirrored[name].replace(MIRRORED)
     assert_same(there.change, mirrored)
     for gained, lost in ((there.gained, back.lost), (there.lost, back.gained)):
         assert gained["area_m2"].sum() == pytest.approx(lost["area_m2"].sum(), rel=1e-6, abs=1e-2)

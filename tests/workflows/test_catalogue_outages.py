@@ -161,6 +161,15 @@ def test_names_from_a_catalogue_do_not_reach_the_terminal_as_they_are(small_cata
     assert not set("\x1b\x07\u202e") & set(done.stderr + done.stdout)
 
 
+@pytest.mark.parametrize("command", ["fetch", "predict"])
+def test_a_plan_that_lacks_what_nobody_answered_for_is_partial(small_catalogue: Path, here: Path, command: str) -> None:
+    done = run(
+        command, "--aoi", here / "tiny.geojson", "--year", "2023", "--catalog", small_catalogue, "--radar",
+        "http://127.0.0.1:9/api", "--dry-run", cwd=here,
+    )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+
+
 def test_a_year_without_scenes_is_not_blamed_on_the_collection(small_catalogue: Path, here: Path) -> None:
     done = run("fetch", "--aoi", here / "tiny.geojson", "--year", "2020", "--catalog", small_catalogue, cwd=here)
     assert done.returncode == 1
