@@ -24,6 +24,7 @@ from cryosentinel_core.errors import InputError
 WGS84: Final = Geod(ellps="WGS84")
 """The ellipsoid of EPSG:4326."""
 
+_COLLECTIONS: Final = (shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)
 _E2: Final = WGS84.f * (2.0 - WGS84.f)
 _AUTHALIC: Final = [(n + 1) / (2 * n + 1) * _E2**n for n in range(8)]
 _SHORT_M: Final = 5_000.0
@@ -84,15 +85,9 @@ def _sums(place: NDArray[np.int64], values: NDArray[np.float64], size: int) -> N
 def _polygons_of(listed: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
     """(P,) polygons in some geometries, collections opened, and (P,) the geometry that each is of."""
     parts, owner = shapely.get_parts(listed, return_index=True)
-    nested = np.isin(
-        shapely.get_type_id(parts), (shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)
-    )
-    while nested.any():
+    while np.isin(shapely.get_type_id(parts), _COLLECTIONS).any():
         parts, outer = shapely.get_parts(parts, return_index=True)
         owner = owner[outer]
-        nested = np.isin(
-            shapely.get_type_id(parts), (shapely.GeometryType.MULTIPOLYGON, shapely.GeometryType.GEOMETRYCOLLECTION)
-        )
     is_polygon = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
     return parts[is_polygon], owner[is_polygon].astype(np.int64)
 

@@ -103,6 +103,7 @@ def test_a_killed_run_goes_on(home: Path, precision: str) -> None:
     assert len(rows_of(home, names[2])) == len(rows_of(home, names[0]))
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # PyTorch's own, on loading its compiler
 def test_compiled_in_bf16(home: Path) -> None:
     train(
         settings_of(
