@@ -111,7 +111,7 @@ def lakes_of(
     readers = LakeReaders(
         logits=lambda part: answer.logit[part.slices_in(grid)],
         processed=lambda part: np.ones(part.shape, dtype=bool),
-        dem=lambda part: chip.batch.dem[0, 0][part.slices_in(grid)],
+        dem=(lambda part: chip.batch.dem[0, 0][part.slices_in(grid)]) if chip.has_heights else None,
         spread=None if spread is None else lambda part: spread[part.slices_in(grid)],
     )
     origin = origin_of(name, chip.year, segmenter, radar_used=chip.batch.s1 is not None)

@@ -77,7 +77,7 @@ class SceneAnswer:
         return LakeReaders(
             logits=self._logit.read,
             processed=lambda part: np.ones(part.shape, dtype=bool),
-            dem=self._scene.heights,
+            dem=self._scene.heights if self._scene.has_heights else None,
             spread=None if self._spread is None else self._spread.read,
         )
 

@@ -184,7 +184,7 @@ def _conclude_heights(evidence: UnitEvidence, name: str) -> list[ChipNote]:
     notes = _note_of_fill(found, HEIGHT_RANGE_M, "elevation", "m")
     n_good = found.good.n - found.outside.n
     if n_good and not found.n_nonzero:
-        words = "elevation is 0 everywhere, as if it were missing: slopes play no part"
+        words = "no elevation, or 0 everywhere: the ground counts as flat"
         notes.append(ChipNote(words=words, n_px=n_good))
     return notes
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cryosentinel_core.errors import ModelError
 from cryosentinel_core.reporter import Reporter
-from cryosentinel_core.segment.plugged import load_plugged
+from cryosentinel_core.segment.plugged import load_plugged, plugged_names
 from cryosentinel_core.segment.segmenter import CalibratedSegmenter, Engine, MemberSegmenter, Segmenter, has_spread
 from cryosentinel_core.settings.predict import DEFAULT_THRESHOLD, WATER_INDEX, PredictSettings
 
@@ -36,7 +36,8 @@ def build_segmenter(settings: PredictSettings, reporter: Reporter | None = None)
         return plugged
     from cryosentinel_core.io.weights.model_files import Computing, load_ensemble, load_segmenter, resolve_model
 
-    paths = [resolve_model(model) for model in settings.models]
+    names = (WATER_INDEX, *plugged_names())
+    paths = [resolve_model(model, names=names) for model in settings.models]
     how = Computing(
         device=settings.device,
         precision=settings.precision,

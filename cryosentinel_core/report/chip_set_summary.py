@@ -205,7 +205,7 @@ class InfoSummary:
         """A table for a reader."""
         lines = []
         for one in self.places:
-            water = "" if one.get("n_water") is None else f", {one['n_water']} with water"
+            water = "" if one.get("n_water") is None else f", {one['n_water']} with water on {WATER_FRAC:.1%} or more"
             chips = "" if one["n_chips"] is None else f"{counted(one['n_chips'], 'chip')}{water} in "
             cached = f", {one['n_cached']} of them in the cache" if "n_cached" in one else ""
             lines.append(

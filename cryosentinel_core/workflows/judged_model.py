@@ -31,7 +31,7 @@ def choose_judged(
     """
     if predicting.model == WATER_INDEX:
         return predicting, settings
-    said = [choose_weights(resolve_model(model)) for model in predicting.models]
+    said = [choose_weights(resolve_model(model, names=(WATER_INDEX,))) for model in predicting.models]
     if is_auto:
         copies = {weights for weights, _ in said}
         if len(copies) > 1:

@@ -191,7 +191,13 @@ def find_terrain(search: Search, region: BaseGeometry, *, may_lack: bool) -> Fou
     if found.scenes or found.unanswered:
         return found
     if not may_lack:
-        raise NoScenes("no tile of the Copernicus DEM covers the area", "give another catalogue with --terrain")
+        asked = " and ".join(str(reference) for reference in catalogs_of(search.settings, "terrain"))
+        west, south, east, north = region.bounds
+        raise NoScenes(
+            f"no tile of the Copernicus DEM in {asked} covers the area "
+            f"(longitude {west:.2f} to {east:.2f}, latitude {south:.2f} to {north:.2f})",
+            "is the area where you meant it? if so, give a catalogue that covers it with --catalog, or with --terrain",
+        )
     search.warn("no tile of the Copernicus DEM covers a part of the area")
     return found
 

@@ -165,6 +165,7 @@ def test_a_settings_file_may_name_several_models(tmp_path: Path) -> None:
     for text, message in (
         ('model = ["here.ckpt", "gone.ckpt"]', "no model file 'gone.ckpt'"),
         ('model = "gone.ckpt"', "no model file 'gone.ckpt'"),
+        ('model = "waterindex"', "did you mean water-index?"),
         ('model = ["here.ckpt", 3]', 'write it as model = "soup.ckpt", or a list'),
         ("model = 3", "model is 3"),
         ('model = ["here.ckpt"]', "here.ckpt"),

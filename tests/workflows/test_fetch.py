@@ -233,6 +233,14 @@ def test_no_scenes_names_the_closest_misses(small_catalogue: Path, tmp_path: Pat
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and ".locks" not in path.parts]
 
 
+def test_an_area_far_from_the_catalogue_is_told_where_it_lies(small_catalogue: Path, tmp_path: Path) -> None:
+    area = Area("alps", shapely.box(7.1, 45.9, 7.12, 45.92))
+    with pytest.raises(NoScenes, match=r"longitude 6\.\d\d to 7\.\d\d, latitude 45\.\d\d to 46\.\d\d") as error:
+        run(tmp_path, area, settings_for(small_catalogue), (2023,))
+    assert str(small_catalogue) in error.value.message
+    assert "where you meant it" in error.value.hint
+
+
 @pytest.fixture
 def broken_catalogue(small_catalogue: Path, tmp_path: Path) -> Path:
     """A catalogue whose files are links, so that single ones can be spoilt."""

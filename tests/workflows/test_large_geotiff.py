@@ -154,9 +154,10 @@ def test_bands_that_are_missing_at_the_end(tmp_path: Path, n_bands: int, has_rad
             raster.write(cut)
         summary = run(tmp_path / "out", tmp_path / f"{name}.tif")
         assert summary.n_lakes == 1
-        assert any("elevation is 0 everywhere" in warning for warning in summary.warnings)
+        assert any("no elevation" in warning for warning in summary.warnings)
         lakes = gpd.read_file(results(tmp_path / "out") / "lakes.gpkg", layer="lakes")
         assert lakes.radar_used.tolist() == [has_radar]
+        assert lakes.elevation_m.isna().all(), "unknown, not sea level"
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
         patch.setattr("cryosentinel_core.workflows.chips.build_segmenter", lambda settings, reporter: Counting())

@@ -16,6 +16,9 @@ import pytest
 TIMED = {"run.json"}
 """Files with durations in them."""
 
+LOGS = "logs"
+"""Folder of a workspace with one file a call, named by its hour and process."""
+
 
 def command(catalogue: Path, workspace: Path) -> list[str]:
     return [
@@ -28,7 +31,7 @@ def files_of(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name not in TIMED
+        if path.is_file() and path.name not in TIMED and path.relative_to(root).parts[0] != LOGS
     }
 
 

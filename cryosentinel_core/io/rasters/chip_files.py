@@ -200,8 +200,8 @@ def _check_header(raster: Any, label: str) -> Place:
     shape = (raster.height, raster.width)
     if raster.count not in BAND_COUNTS:
         raise BandError(
-            f"{label} has {raster.count} bands, wanted {CHIP_BANDS}",
-            "12 Sentinel-2 bands, VV, VH, DEM; or without DEM 14, or without radar, too, 12",
+            f"{label} has {raster.count} bands, wanted 12, 14 or 15",
+            "12 Sentinel-2 bands (no B10), or these with VV and VH, or these with VV, VH and elevation",
         )
     if min(shape) < CELL_PX:
         raise BandError(

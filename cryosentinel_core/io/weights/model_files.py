@@ -7,6 +7,7 @@ only once a network is asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -25,12 +26,13 @@ Weights = Literal["model", "ema"]
 """Which copy of the weights: as trained, or the moving average that a checkpoint may hold."""
 
 
-def resolve_model(reference: str, *, cache_dir: Path | None = None) -> Path:
+def resolve_model(reference: str, *, cache_dir: Path | None = None, names: Sequence[str] = ()) -> Path:
     """The local file of a model: the path itself, or the hub's file, downloaded once and then read from its cache.
 
     Args:
         reference: A path, or `hf://owner/repo/path/file.ckpt[@revision]`.
         cache_dir: The hub's cache; None takes the hub's own default.
+        names: Models that are no files, of which one may have been meant.
 
     Raises:
         ModelError: If the file is not there, or the hub cannot be reached and the file is not in the cache.
@@ -38,9 +40,11 @@ def resolve_model(reference: str, *, cache_dir: Path | None = None) -> Path:
     if not reference.startswith(HUB_PREFIX):
         path = Path(reference).expanduser()
         if not path.is_file():
+            near = get_close_matches(reference, names, 1, 0.75)
             raise ModelError(
                 f"no model file {reference!r}",
-                "give a .ckpt or .safetensors file, hf://owner/repo/file, or water-index",
+                (f"did you mean {near[0]}? " if near else "")
+                + "give a .ckpt or .safetensors file, hf://owner/repo/file, or water-index",
             )
         return path
     return fetch_from_hub(HubReference.parse(reference), cache_dir)
