@@ -6,7 +6,7 @@ Neighbour: `inventory` makes a lake table of them and tells what was done.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import shapely
@@ -26,6 +26,9 @@ SAME_LAKE_PX: Final = 10.0
 _OVERLAP_SHARE: Final = 0.05
 _CROOKED: Final = 1e-3
 """Width over length from which a shared shore is no seam."""
+
+_MANY_CORNERS: Final = 10_000
+"""Corners from which an outline is clipped to where another one lies before the two are overlaid."""
 
 
 def take_apart(geometry: NDArray[np.object_], gap: float) -> tuple[NDArray[np.object_], NDArray[np.int64], int]:
@@ -72,7 +75,7 @@ def join_at_seams(geometry: NDArray[np.object_], least: float) -> tuple[NDArray[
     first, second = neighbours_of(geometry)
     touching = _do_meet(shapely.touches, geometry, first, second)
     first, second = first[touching], second[touching]
-    shared = shapely.intersection(geometry[first], geometry[second])
+    shared = _intersection(geometry, first, second)
     length, hull = shapely.length(shared), shapely.minimum_rotated_rectangle(shared) if shared.size else shared
     with np.errstate(divide="ignore", invalid="ignore"):
         straight = (length >= least) & (shapely.area(hull) <= _CROOKED * length**2)
@@ -115,7 +118,7 @@ def is_drawn_twice(
     first, second = first[near], second[near]
     meeting = _do_meet(shapely.intersects, geometry, first, second)
     first, second = first[meeting], second[meeting]
-    shared = shapely.area(shapely.intersection(geometry[first], geometry[second]))
+    shared = shapely.area(_intersection(geometry, first, second))
     either = shapely.area(geometry[first]) + shapely.area(geometry[second]) - shared
     twice = np.zeros(len(geometry), dtype=bool)
     for a, b in zip(first[shared >= iou * either].tolist(), second[shared >= iou * either].tolist(), strict=True):
@@ -139,19 +142,49 @@ def cut_overlaps(geometry: NDArray[np.object_]) -> tuple[NDArray[np.object_], in
     first, second = np.where(swapped, later, earlier), np.where(swapped, earlier, later)
     order = np.lexsort((second, first))
     first, second = first[order], second[order]
-    over = shapely.area(shapely.intersection(geometry[first], geometry[second])) > _OVERLAP_SHARE * size[second]
+    over = shapely.area(_intersection(geometry, first, second)) > _OVERLAP_SHARE * size[second]
     first, second = first[over], second[over]
     found, touched = geometry.copy(), set()
+    taken: dict[int, list[Any]] = {}  # row -> outlines that it takes over, joined to it once at the end
     for index in np.argsort(-size[first], kind="stable"):
-        a, b = first[index], second[index]
+        a, b = int(first[index]), int(second[index])
         if shapely.is_empty(found[a]) or shapely.is_empty(found[b]):
             continue
-        left = shapely.difference(found[b], found[a])
-        touched.add(int(b))
+        left = shapely.difference(found[b], _clip(found[a], found[b]))
+        for other in taken.get(a, ()):
+            left = shapely.difference(left, other)
+        touched.add(b)
         if shapely.area(left) < 0.5 * size[b]:
-            found[a], left = shapely.union(found[a], found[b]), shapely.Polygon()
+            taken.setdefault(a, []).extend([found[b], *taken.pop(b, ())])
+            left = shapely.Polygon()
         found[b] = left
+    for a, others in taken.items():
+        found[a] = shapely.union_all([found[a], *others])
     return found, len(touched)
+
+
+def _intersection(
+    geometry: NDArray[np.object_], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.object_]:
+    """(P,) intersections of some pairs, in time that does not grow with an outline's corners far from the other."""
+    one, two = geometry[first], geometry[second]
+    n_one, n_two = shapely.get_num_coordinates(one), shapely.get_num_coordinates(two)
+    for index in np.flatnonzero(np.maximum(n_one, n_two) > _MANY_CORNERS).tolist():
+        if n_one[index] >= n_two[index]:
+            one[index] = _clip(one[index], two[index])
+        else:
+            two[index] = _clip(two[index], one[index])
+    return np.asarray(shapely.intersection(one, two), dtype=object)
+
+
+def _clip(large: Any, small: Any) -> Any:
+    """The part of an outline around another one, which any overlay of the two sees alone; all of it where it has few corners."""
+    if shapely.get_num_coordinates(large) <= _MANY_CORNERS:
+        return large
+    west, south, east, north = shapely.bounds(small)
+    rim = 0.05 * max(east - west, north - south)
+    part = shapely.clip_by_rect(large, west - rim, south - rim, east + rim, north + rim)
+    return part if shapely.is_valid(part) else large
 
 
 def _do_meet(
