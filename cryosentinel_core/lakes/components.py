@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -149,24 +148,50 @@ def read_padded(readers: LakeReaders, hull: Grid, wanted: Grid) -> tuple[NDArray
     return logits, processed
 
 
-def sides_facing(labels: NDArray[np.int64], target: NDArray[np.bool_], n_labels: int) -> NDArray[np.int64]:
+def label_water(water: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Pixels of the 4-connected components of a mask, as `scipy.ndimage.label` numbers them.
+
+    Runs of water in a row are joined where they meet one of the row above, so the time grows with the shores and not with the ground.
+
+    Args:
+        water: (H, W) bool.
+
+    Returns:
+        (P,) flat indices of the water's pixels, ascending; (P,) their labels 1..n in the order of first pixels; n.
+    """
+    width = water.shape[1] + 1  # a dry column ends each row's last run
+    flat = np.zeros(water.shape[0] * width + 1, dtype=np.bool_)
+    flat[1:].reshape(-1, width)[:, :-1] = water
+    turns = np.flatnonzero(flat[1:] != flat[:-1])
+    begin, end = turns[::2], turns[1::2]
+    first = np.searchsorted(end, begin + width, side="right")
+    n_met = np.searchsorted(begin, end + width, side="left") - first
+    above = np.repeat(np.arange(begin.size), n_met)
+    below = np.arange(above.size) - np.repeat(np.cumsum(n_met) - n_met, n_met) + np.repeat(first, n_met)
+    graph = coo_array((np.ones(above.size, dtype=np.int8), (above, below)), shape=(begin.size, begin.size))
+    n_labels, of_run = connected_components(graph, directed=False) if begin.size else (0, np.zeros(0, dtype=np.int64))
+    length = end - begin
+    places = np.arange(length.sum()) + np.repeat(begin - (np.cumsum(length) - length), length)
+    return places - places // width, np.repeat(of_run.astype(np.int64) + 1, length), int(n_labels)
+
+
+def _sides_facing(
+    places: NDArray[np.int64], labels: NDArray[np.int64], target: NDArray[np.bool_], n_labels: int
+) -> NDArray[np.int64]:
     """How many pixel sides of each label face a pixel of a target mask.
 
     Args:
-        labels: (H, W) labels of the inner pixels, 0 = none.
+        places: (P,) labelled pixels, as indices into the flat target.
+        labels: (P,) their labels 1..n_labels.
         target: (H + 2, W + 2) bool, the mask with a margin of one pixel.
         n_labels: Highest label.
 
     Returns:
-        (n_labels + 1,) counts; entry 0 means nothing.
+        (n_labels,) counts.
     """
-    sides = np.zeros(labels.shape, dtype=np.int64)
-    for rows, cols in ((slice(0, -2), slice(1, -1)), (slice(2, None), slice(1, -1))):
-        sides += target[rows, cols]
-    for rows, cols in ((slice(1, -1), slice(0, -2)), (slice(1, -1), slice(2, None))):
-        sides += target[rows, cols]
-    counts = np.bincount(labels.ravel(), weights=sides.ravel(), minlength=n_labels + 1)
-    return np.asarray(np.rint(counts), dtype=np.int64)
+    flat, width = target.ravel(), target.shape[1]
+    sides = sum(flat[places + step].astype(np.int64) for step in (-width, width, -1, 1))
+    return np.asarray(np.rint(np.bincount(labels, weights=sides, minlength=n_labels + 1)[1:]), dtype=np.int64)
 
 
 def _label_block(
@@ -174,44 +199,54 @@ def _label_block(
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
     """Labels of one block, numbered from `offset + 1`, and a row of figures for each.
 
-    Components too small to be kept that do not reach the block's border get no label.
+    Components too small to be kept that do not reach the block's border get no label. Water is a small share of most ground: once
+    it is labelled, its pixels alone are looked at.
     """
     logits, processed = read_padded(readers, hull, inner.grown(1))
     water = logits[1:-1, 1:-1] > level
-    raw, n_raw = ndimage.label(water)
-    labels = raw.astype(np.int64)
-    if n_raw:
-        sizes = np.bincount(labels.ravel(), minlength=n_raw + 1)
-        kept = sizes >= min_pixels
-        for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-            kept[side] = True
-        kept[0] = False
-        number = np.where(kept, np.cumsum(kept), 0)
-        labels, n_raw = number[labels], int(kept.sum())
-    if not n_raw:
-        return np.zeros(inner.shape, dtype=np.int64), {name: np.zeros(0, dtype=np.int64) for name in _FIELDS}
-    table = _measure_block(labels, n_raw, inner, hull)
-    table["n_edge_sides"] = sides_facing(labels, ~processed, n_raw)[1:]
-    table["n_unobserved_sides"] = sides_facing(labels, processed & (logits == LOGIT_NODATA), n_raw)[1:]
-    return np.where(labels > 0, labels + offset, 0), table
+    labels = np.zeros(inner.shape, dtype=np.int64)
+    places, numbered, n_labels = label_water(water)
+    rows, cols = np.divmod(places, inner.width)
+    is_on_border = (rows == 0) | (rows == inner.height - 1) | (cols == 0) | (cols == inner.width - 1)
+    kept = np.asarray(np.bincount(numbered, minlength=n_labels + 1) >= min_pixels)
+    kept[numbered[is_on_border]] = True
+    kept[0] = False
+    n_labels = int(kept.sum())
+    if not n_labels:
+        return labels, {name: np.zeros(0, dtype=np.int64) for name in _FIELDS}
+    stays = kept[numbered]
+    places, rows, cols, numbered = (
+        places[stays],
+        rows[stays],
+        cols[stays],
+        np.cumsum(kept, dtype=np.int64)[numbered[stays]],
+    )
+    labels.ravel()[places] = numbered + offset
+    table = _measure_block(places, numbered, n_labels, inner, hull)
+    padded = (rows + 1) * (inner.width + 2) + cols + 1
+    table["n_edge_sides"] = _sides_facing(padded, numbered, ~processed, n_labels)
+    table["n_unobserved_sides"] = _sides_facing(padded, numbered, processed & (logits == LOGIT_NODATA), n_labels)
+    return labels, table
 
 
-def _measure_block(labels: NDArray[np.int64], n_labels: int, inner: Grid, hull: Grid) -> dict[str, NDArray[np.int64]]:
-    """Size, first pixel and bounding rectangle of each label 1..n of a block."""
-    boxes = ndimage.find_objects(labels, max_label=n_labels)
-    edges = np.array([(r.start, c.start, r.stop, c.stop) for r, c in boxes], dtype=np.int64)
-    flat = labels.ravel()
-    places = np.flatnonzero(flat)
-    first = np.full(n_labels + 1, flat.size, dtype=np.int64)
-    np.minimum.at(first, flat[places], places)
-    rows, cols = np.divmod(first[1:], inner.width)
+def _measure_block(
+    places: NDArray[np.int64], labels: NDArray[np.int64], n_labels: int, inner: Grid, hull: Grid
+) -> dict[str, NDArray[np.int64]]:
+    """Size, first pixel and bounding rectangle of each label 1..n of a block, from its pixels in reading order."""
+    rows, cols = np.divmod(places, inner.width)
+    first, last = np.zeros(n_labels + 1, dtype=np.int64), np.zeros(n_labels + 1, dtype=np.int64)
+    first[labels[::-1]], last[labels] = np.arange(places.size)[::-1], np.arange(places.size)
+    first, last = first[1:], last[1:]
+    left, right = np.full(n_labels + 1, inner.width), np.zeros(n_labels + 1, dtype=np.int64)
+    np.minimum.at(left, labels, cols)
+    np.maximum.at(right, labels, cols)
     return {
-        "first": (rows + inner.row - hull.row) * hull.width + cols + inner.col - hull.col,
-        "n_pixels": np.bincount(flat, minlength=n_labels + 1)[1:].astype(np.int64),
-        "top": edges[:, 0] + inner.row,
-        "left": edges[:, 1] + inner.col,
-        "bottom": edges[:, 2] + inner.row,
-        "right": edges[:, 3] + inner.col,
+        "first": (rows[first] + inner.row - hull.row) * hull.width + cols[first] + inner.col - hull.col,
+        "n_pixels": np.bincount(labels, minlength=n_labels + 1)[1:].astype(np.int64),
+        "top": rows[first] + inner.row,
+        "left": left[1:] + inner.col,
+        "bottom": rows[last] + 1 + inner.row,
+        "right": right[1:] + 1 + inner.col,
     }
 
 

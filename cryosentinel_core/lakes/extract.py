@@ -16,7 +16,6 @@ import pandas as pd
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
 from cryosentinel_core.ground.geodesic import lake_id_of, measure_geodesic
@@ -24,7 +23,14 @@ from cryosentinel_core.ground.lattice import Grid
 from cryosentinel_core.ground.projection import Zone, transformer
 from cryosentinel_core.ground.season import date_of_days
 from cryosentinel_core.lakes.area_band import measure_band, widen_sigma
-from cryosentinel_core.lakes.components import BLOCK_PX, Components, find_components, level_of_threshold, read_padded
+from cryosentinel_core.lakes.components import (
+    BLOCK_PX,
+    Components,
+    find_components,
+    label_water,
+    level_of_threshold,
+    read_padded,
+)
 from cryosentinel_core.lakes.outlines import place_outlines, trace_outlines
 from cryosentinel_core.lakes.pixel_groups import PixelGroups
 from cryosentinel_core.lakes.tables import BAND_COLUMNS, LAKE_COLUMNS, LakeOrigin, LakeReaders
@@ -193,11 +199,12 @@ def _measure_window(
 ) -> dict[str, list[Any]]:
     """Outlines and figures of the components of one window, in the order of `members`."""
     logits, _ = read_padded(readers, hull, window)
-    raw, n_raw = ndimage.label(logits > level)
-    number = np.zeros(n_raw + 1, dtype=np.int64)
-    here = raw[found.row[members] - window.row, found.col[members] - window.col]
-    number[here] = np.arange(1, len(members) + 1)
-    labels = number[raw]
+    places, numbered, n_raw = label_water(logits > level)
+    address = (found.row[members] - window.row) * window.width + found.col[members] - window.col
+    number = np.zeros(n_raw + 1, dtype=np.int32)
+    number[numbered[np.searchsorted(places, address)]] = np.arange(1, len(members) + 1)
+    labels = np.zeros(logits.shape, dtype=np.int32)
+    labels.ravel()[places] = number[numbered]
     traced = trace_outlines(logits, labels, len(members), level, (window.row, window.col))
     rows: dict[str, list[Any]] = {
         "geometry": list(place_outlines(traced.polygons, transform, to_lonlat)),
@@ -216,7 +223,7 @@ def _read_inside(
     readers: LakeReaders,
     hull: Grid,
     window: Grid,
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer],
     logits: NDArray[np.int16],
     n_labels: int,
 ) -> dict[str, list[Any]]:

@@ -99,7 +99,7 @@ def trace_outlines(
     if n_labels == 0:
         nothing = np.zeros(0)
         return Outlines(polygons=np.zeros(0, dtype=object), transition_px=nothing, unobserved_share=nothing)
-    values = np.pad(logits.astype(np.float64), 1, constant_values=LOGIT_NODATA)
+    values = np.pad(logits, 1, constant_values=LOGIT_NODATA)
     owner = np.pad(labels, 1)
     start, end, lake, middle = _segments(owner, values, level, corner)
     edges, edge_xy, step, faces_nodata = _crossings(start, owner, values, level, corner)
@@ -145,7 +145,7 @@ def repair_polygon(geometry: BaseGeometry) -> BaseGeometry:
 
 
 def _segments(
-    owner: NDArray[np.integer], values: NDArray[np.float64], level: float, origin: tuple[int, int]
+    owner: NDArray[np.integer], values: NDArray[np.int16], level: float, origin: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Directed pieces of outline in every square of four pixel centres.
 
@@ -153,35 +153,48 @@ def _segments(
         (S,) edge where each begins, (S,) edge where it ends, (S,) its lake, and (S, 2) a point (x, y) that it passes between
         (NaN where it is straight): the corner of a pixel where both sides of the corner are unobserved.
     """
-    height, width = owner.shape
-    water = owner > 0
-    corners = (water[:-1, :-1], water[:-1, 1:], water[1:, 1:], water[1:, :-1])
-    case = np.zeros((height - 1, width - 1), dtype=np.uint8)
-    for bit, corner in enumerate(corners):
-        case |= corner.astype(np.uint8) << np.uint8(bit)
-    missing, wet = values == LOGIT_NODATA, values > level
+    width = owner.shape[1]
+    active, active_case = _active_squares(owner)
     found: list[list[NDArray[np.int64]]] = [[], [], []]
     middles: list[NDArray[np.float64]] = []
-    active = np.flatnonzero((case > 0) & (case < 15))
-    active_case = case.ravel()[active]
     for which, segments in _SEGMENTS.items():
-        rows, cols = np.divmod(active[active_case == which], width - 1)
+        rows, cols = np.divmod(active[active_case == which], width)
         if not rows.size:
             continue
         for side_from, side_to, corner_index in segments:
             found[0].append(_edge(side_from, rows, cols, width))
             found[1].append(_edge(side_to, rows, cols, width))
             found[2].append(owner[rows + _CORNER_ROW[corner_index], cols + _CORNER_COL[corner_index]].astype(np.int64))
-            middles.append(_pixel_corner(which, rows, cols, missing, wet) + np.array(origin[::-1]))
+            middles.append(_pixel_corner(which, rows, cols, values, level) + np.array(origin[::-1]))
     return (*(np.concatenate(parts) for parts in found), np.concatenate(middles))  # type: ignore[return-value]
+
+
+def _active_squares(owner: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Squares of four pixel centres that the outline crosses: (A,) flat index of their upper left pixel, ascending, and their cases.
+
+    Water is a small share of most windows: its pixels alone are looked at, and their neighbours.
+    """
+    width, water = owner.shape[1], owner.ravel() > 0
+    places = np.flatnonzero(water)
+    inner = water[places - width] & water[places + width] & water[places - 1] & water[places + 1]
+    inner &= (
+        water[places - width - 1] & water[places - width + 1] & water[places + width - 1] & water[places + width + 1]
+    )
+    rim = places[~inner]  # all squares of the others are full
+    squares = np.unique(np.concatenate([rim, rim - 1, rim - width, rim - width - 1]))
+    case = np.zeros(squares.shape, dtype=np.uint8)
+    for bit, corner in enumerate(_CORNER_ROW * width + _CORNER_COL):
+        case |= water[squares + corner].astype(np.uint8) << np.uint8(bit)
+    crossed = case < 15
+    return squares[crossed], case[crossed]
 
 
 def _pixel_corner(
     which: int,
     rows: NDArray[np.int64],
     cols: NDArray[np.int64],
-    missing: NDArray[np.bool_],
-    wet: NDArray[np.bool_],
+    values: NDArray[np.int16],
+    level: float,
 ) -> NDArray[np.float64]:
     """(S, 2) the shared corner of four pixels where the outline turns there along pixel edges, else NaN.
 
@@ -196,10 +209,10 @@ def _pixel_corner(
     asked = beside if single_is_water else (corner,)
     turns = np.ones(rows.size, dtype=bool)
     for index in asked:
-        turns &= missing[rows + _CORNER_ROW[index], cols + _CORNER_COL[index]]
+        turns &= values[rows + _CORNER_ROW[index], cols + _CORNER_COL[index]] == LOGIT_NODATA
     if single_is_water:
         across = (corner + 2) % 4
-        turns &= ~wet[rows + _CORNER_ROW[across], cols + _CORNER_COL[across]]
+        turns &= ~(values[rows + _CORNER_ROW[across], cols + _CORNER_COL[across]] > level)
     # Padded pixel (r, c) has its centre at (c - 0.5, r - 0.5) of the window; the four meet half a pixel on.
     middle[turns, 0], middle[turns, 1] = cols[turns], rows[turns]
     return middle
@@ -219,7 +232,7 @@ def _edge(side: int, rows: NDArray[np.int64], cols: NDArray[np.int64], width: in
 def _crossings(
     start: NDArray[np.int64],
     owner: NDArray[np.integer],
-    values: NDArray[np.float64],
+    values: NDArray[np.int16],
     level: float,
     origin: tuple[int, int],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
@@ -233,7 +246,7 @@ def _crossings(
     edges = np.sort(start)
     rows, cols = np.divmod(edges // 2, width)
     down = (edges % 2).astype(np.int64)
-    first, second = values[rows, cols], values[rows + down, cols + 1 - down]
+    first, second = (values[at].astype(np.float64) for at in ((rows, cols), (rows + down, cols + 1 - down)))
     wet_first = owner[rows, cols] > 0
     wet, dry = np.where(wet_first, first, second), np.where(wet_first, second, first)
     faces_nodata = dry == LOGIT_NODATA

@@ -16,7 +16,7 @@ class PixelGroups:
         n_labels: Highest label.
     """
 
-    def __init__(self, labels: NDArray[np.int64], n_labels: int) -> None:
+    def __init__(self, labels: NDArray[np.integer], n_labels: int) -> None:
         flat = labels.ravel()
         self._places = np.flatnonzero(flat)
         self._label = flat[self._places]

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from cryosentinel_core.errors import InputError
 from cryosentinel_core.ground.lattice import Grid
-from cryosentinel_core.lakes.components import Components, find_components, level_of_threshold
+from cryosentinel_core.lakes.components import Components, find_components, label_water, level_of_threshold
 from cryosentinel_core.lakes.tables import LakeReaders
 from cryosentinel_core.units import LOGIT_NODATA
 
@@ -142,6 +142,16 @@ def test_blocks_never_change_the_components(pixels: NDArray[np.uint8], block_px:
         found.n_unobserved_sides,
     )
     assert list(zip(*(column.tolist() for column in columns), strict=True)) == sorted(wanted)
+
+
+@settings(deadline=None, max_examples=200)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_labels_are_those_of_scipy(water: NDArray[np.bool_]) -> None:
+    places, numbered, n_labels = label_water(water)
+    wanted, n_wanted = ndimage.label(water)
+    assert places.tolist() == np.flatnonzero(water).tolist()
+    assert numbered.tolist() == wanted.ravel()[places].tolist()
+    assert n_labels == n_wanted
 
 
 def test_memory_is_bounded_by_the_block() -> None:
