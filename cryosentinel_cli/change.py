@@ -28,7 +28,9 @@ from cryosentinel_core.units import CONFIDENCE, MIN_OBSERVED
 
 if TYPE_CHECKING:
     from cryosentinel_core.lakes.tables import Inventory
+    from cryosentinel_core.report.change_summary import ChangeSummary
     from cryosentinel_core.settings.change import ChangeSettings
+    from cryosentinel_core.workflows.bulletin import Earlier
 
 
 @click.command()
@@ -86,6 +88,13 @@ if TYPE_CHECKING:
     metavar="measured, simulated or FILE",
     help="Error of a change: measured on the lakes that are compared, by constants set on simulated scenes, or stated in a JSON file.",
 )
+@click.option(
+    "--since",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Tell what is new since an earlier comparison, whose results lie in this folder: lakes that it lacks, or of another status "
+    "(since.csv).",
+)
 @predict_options
 @fetch_options
 @dry_run_option
@@ -94,7 +103,7 @@ if TYPE_CHECKING:
 def change(
     years: tuple[int, ...], aoi: str | None, yes: bool, confidence: float, min_observed: float, watch: Path | None,
     glaciers: Path | None, inventories: tuple[Inventory, ...], layer: str | None, crs: str | None, complete: tuple[int, ...],
-    errors: str, workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
+    errors: str, since: Path | None, workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
 ) -> int:  # fmt: skip
     """Compare the lakes of two or more years.
 
@@ -108,6 +117,7 @@ def change(
       cryosentinel change 2017 2021 2022 2023
       cryosentinel change --lakes 2010=lakes_2010.shp@30m --lakes 2020=lakes_2020.shp@30m
       cryosentinel change 2025 --lakes 2011=lakes_2011.gpkg@30m --aoi ile_alatau.geojson
+      cryosentinel change 2017 2024 --since ile_alatau/change_2017_2023_soup-1a2b3c4d
     """
     from dataclasses import replace
 
@@ -125,13 +135,16 @@ def change(
             "errors": errors,
         },
     )
+    from cryosentinel_core.workflows.bulletin import read_earlier
+
+    earlier = None if since is None else read_earlier(since)
     inventories = tuple(replace(one, layer=layer, crs=crs) for one in inventories)
     if inventories and not _is_typed("years") and values["dry_run"]:
         raise click.UsageError("--dry-run tells what would be fetched: for inventories alone nothing is")
     if inventories and not _is_typed("years"):
         named = aoi if _is_typed("aoi") else None
         with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
-            return _compare_inventories(inventories, settings, named, workspace, console)
+            return _compare_inventories(inventories, settings, named, workspace, console, earlier)
     asked = check_years(years, least=1 if inventories else 2)
     twice = set(asked) & {one.year for one in inventories}
     if twice:
@@ -154,8 +167,19 @@ def change(
         console.note(area.as_text())
         lakes = run_predict(home, area, asked, predicting, fetching, reporter=console)
         summary = run_change(home, area.name, asked, lakes.model, settings, reporter=console, inventories=inventories)
-    console.summary(summary.as_dict(), summary.as_text())
+        _tell(summary, earlier, console)
     return 3 if lakes.is_partial else 0
+
+
+def _tell(summary: ChangeSummary, earlier: Earlier | None, console: Console) -> None:
+    """The summary, and what is new since an earlier comparison."""
+    data, text = summary.as_dict(), summary.as_text()
+    if earlier is not None:
+        from cryosentinel_core.workflows.bulletin import tell_news
+
+        news = tell_news(summary.folder, earlier, console)
+        data, text = {**data, "since": news.as_dict()}, f"{text}\n{news.as_text()}"
+    console.summary(data, text)
 
 
 def _is_typed(name: str) -> bool:
@@ -169,6 +193,7 @@ def _compare_inventories(
     aoi: str | None,
     workspace: str | None,
     console: Console,
+    earlier: Earlier | None,
 ) -> int:
     """The path without imagery; keys are those of the named area, else of the ground that the outlines share."""
     if len(inventories) < 2:
@@ -187,7 +212,7 @@ def _compare_inventories(
         registry=home.registry(name) if name else None,
         workspace=home,
     )
-    console.summary(summary.as_dict(), summary.as_text())
+    _tell(summary, earlier, console)
     return 0
 
 

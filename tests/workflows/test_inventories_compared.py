@@ -55,6 +55,38 @@ def test_a_lake_that_one_inventory_lacks_is_not_dry_ground(tmp_path: Path) -> No
     assert "no inventory of that year" in str(getattr(result.exception, "message", ""))
 
 
+def test_news_since_an_earlier_comparison(tmp_path: Path) -> None:
+    grown = [*BOXES[:3], box(18, 0, 20.3, 6), *BOXES[4:]]
+    files = {
+        2010: save(tmp_path / "a.gpkg", BOXES[:10]) + "@30m",
+        2020: save(tmp_path / "b.gpkg", BOXES[1:10]) + "@30m",
+        2024: save(tmp_path / "c.gpkg", grown[1:11]) + "@30m",
+    }
+    work, flags = tmp_path / "w", ("--complete", "2010", "--complete", "2020", "--complete", "2024", "--aoi", "alps")
+    first, _ = compare(work, {year: files[year] for year in (2010, 2020)}, *flags[:4], *flags[6:])
+    given = {year: files[year] for year in (2010, 2024)}
+    second, table = compare(work, given, *flags[:2], *flags[4:], "--since", str(first["folder"]))
+    assert second["since"]["counts"] == {"new": 1, "grown": 1}  # type: ignore[index]
+    news = pd.read_csv(Path(str(second["folder"])) / "since.csv", keep_default_na=False)
+    assert news["news"].tolist() == ["listed", "status"]
+    assert news["status_before"].tolist() == ["", "stable"]
+    assert "was not in the earlier table" in news["sentence"][0]
+    lake = table[table["status"] == "grown"].iloc[0]
+    assert news["lake_key"][1] == lake["lake_key"]
+    assert float(news["area_now_m2"][1]) == lake["area_to_m2"]
+    again, _ = compare(work, given, *flags[:2], *flags[4:], "--since", str(first["folder"]))
+    assert again["is_reused"]
+    for folder, told in (
+        (tmp_path, "holds no finished comparison"),
+        (Path(str(second["folder"])), "is this comparison itself"),
+    ):
+        given_again = [part for year, path in given.items() for part in ("--lakes", f"{year}={path}")]
+        failed = CliRunner().invoke(
+            cli, ["change", *given_again, *flags[:2], *flags[4:], "-w", str(work), "--since", str(folder)]
+        )
+        assert told in str(getattr(failed.exception, "message", "")), failed.output
+
+
 def test_a_series_never_takes_a_missing_outline_for_nothing(tmp_path: Path) -> None:
     years = [2000, 2005, 2010, 2015]
     files = {year: save(tmp_path / f"{year}.gpkg", BOXES if year != 2005 else BOXES[1:]) + "@30m" for year in years}
