@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cryosentinel_core.lakes.tables import Inventory
     from cryosentinel_core.report.change_summary import ChangeSummary
     from cryosentinel_core.settings.change import ChangeSettings
+    from cryosentinel_core.settings.predict import PredictSettings
     from cryosentinel_core.workflows.bulletin import Earlier
 
 
@@ -89,6 +90,11 @@ if TYPE_CHECKING:
     help="Error of a change: measured on the lakes that are compared, by constants set on simulated scenes, or stated in a JSON file.",
 )
 @click.option(
+    "--check",
+    metavar="MODEL",
+    help="Map the years with another model too, such as water-index, and tell how far it agrees, lake by lake (check.csv).",
+)
+@click.option(
     "--since",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
@@ -103,7 +109,8 @@ if TYPE_CHECKING:
 def change(
     years: tuple[int, ...], aoi: str | None, yes: bool, confidence: float, min_observed: float, watch: Path | None,
     glaciers: Path | None, inventories: tuple[Inventory, ...], layer: str | None, crs: str | None, complete: tuple[int, ...],
-    errors: str, since: Path | None, workspace: str | None, verbose: bool, quiet: bool, as_json: bool, **values: Any,
+    errors: str, check: str | None, since: Path | None, workspace: str | None, verbose: bool, quiet: bool, as_json: bool,
+    **values: Any,
 ) -> int:  # fmt: skip
     """Compare the lakes of two or more years.
 
@@ -117,6 +124,7 @@ def change(
       cryosentinel change 2017 2021 2022 2023
       cryosentinel change --lakes 2010=lakes_2010.shp@30m --lakes 2020=lakes_2020.shp@30m
       cryosentinel change 2025 --lakes 2011=lakes_2011.gpkg@30m --aoi ile_alatau.geojson
+      cryosentinel change 2017 2023 --check water-index
       cryosentinel change 2017 2024 --since ile_alatau/change_2017_2023_soup-1a2b3c4d
     """
     from dataclasses import replace
@@ -141,6 +149,8 @@ def change(
     inventories = tuple(replace(one, layer=layer, crs=crs) for one in inventories)
     if inventories and not _is_typed("years") and values["dry_run"]:
         raise click.UsageError("--dry-run tells what would be fetched: for inventories alone nothing is")
+    if inventories and not _is_typed("years") and check is not None:
+        raise click.UsageError("--check maps years with another model: of inventories alone none is mapped")
     if inventories and not _is_typed("years"):
         named = aoi if _is_typed("aoi") else None
         with Console(verbose=verbose, quiet=quiet, as_json=as_json) as console:
@@ -150,6 +160,7 @@ def change(
     if twice:
         raise click.UsageError(f"{min(twice)} is given as a year and as an inventory: leave one away")
     predicting, fetching = predict_settings(values), fetch_settings(values)
+    checking = None if check is None else _settings_of_check(predicting, check)
     area = resolve_area(aoi, values["area_layer"], workspace, yes=yes)
     from cryosentinel_core.io.tables.inventories import read_glaciers, read_watched
 
@@ -166,9 +177,38 @@ def change(
             return fetch_and_tell(home, area, asked, fetching, console)
         console.note(area.as_text())
         lakes = run_predict(home, area, asked, predicting, fetching, reporter=console)
-        summary = run_change(home, area.name, asked, lakes.model, settings, reporter=console, inventories=inventories)
+        checked = (
+            None if checking is None else run_predict(home, area, asked, checking, fetching, reporter=console).model
+        )
+        summary = run_change(
+            home,
+            area.name,
+            asked,
+            lakes.model,
+            settings,
+            reporter=console,
+            inventories=inventories,
+            check_model=checked,
+        )
         _tell(summary, earlier, console)
     return 3 if lakes.is_partial else 0
+
+
+def _settings_of_check(predicting: PredictSettings, model: str) -> PredictSettings:
+    """How the years are mapped with another model: as with the first, but for what belongs to that alone."""
+    from cryosentinel_core.settings.predict import PredictSettings
+
+    if predicting.models == (model,):
+        raise click.UsageError(f"--check {model}: the lakes are found with it; name another model")
+    own = {
+        "model": model,
+        "more_models": (),
+        "threshold": None,
+        "weights": "model",
+        "modalities": None,
+        "uncertainty": False,
+    }
+    return build_settings(PredictSettings, {**predicting.model_dump(), **own})
 
 
 def _tell(summary: ChangeSummary, earlier: Earlier | None, console: Console) -> None:

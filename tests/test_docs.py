@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cryosentinel_core.change.cross_check import CHECK_COLUMNS
 from cryosentinel_core.change.lake_keys import REGISTRY_COLUMNS
+from cryosentinel_core.change.since import SINCE_COLUMNS
 from cryosentinel_core.change.totals import TOTAL_COLUMNS
 from cryosentinel_core.lakes.tables import (
+    AGREEMENT,
     BAND_COLUMNS,
     CHANGE_COLUMNS,
     LAKE_COLUMNS,
@@ -55,7 +58,9 @@ def _anchors(page: Path) -> set[str]:
     ("section", "wanted"),
     [
         ("Lakes of a year", (*LAKE_COLUMNS, *BAND_COLUMNS)),
-        ("Change table", (*CHANGE_COLUMNS, *TREND_COLUMNS)),
+        ("Change table", (*CHANGE_COLUMNS, *TREND_COLUMNS, AGREEMENT)),
+        ("Check", CHECK_COLUMNS),
+        ("News", SINCE_COLUMNS),
         ("Series", SERIES_COLUMNS),
         ("Totals", TOTAL_COLUMNS),
         ("Registry", REGISTRY_COLUMNS),
@@ -69,7 +74,7 @@ def test_every_column_and_word_is_explained(section: str, wanted: tuple[str, ...
 
 def test_no_column_is_explained_that_does_not_exist() -> None:
     assert _explained("Lakes of a year") - {"geometry"} == {*LAKE_COLUMNS, *BAND_COLUMNS}
-    assert _explained("Change table") - {"geometry"} == {*CHANGE_COLUMNS, *TREND_COLUMNS}
+    assert _explained("Change table") - {"geometry"} == {*CHANGE_COLUMNS, *TREND_COLUMNS, AGREEMENT}
     assert _explained("Series") == set(SERIES_COLUMNS)
 
 

@@ -16,7 +16,7 @@ from cryosentinel_core.change.lake_keys import Key
 from cryosentinel_core.change.pair_judgement import JudgedPair
 from cryosentinel_core.ground.geodesic import measure_geodesic
 from cryosentinel_core.lakes.outlines import repair_polygon
-from cryosentinel_core.lakes.tables import CHANGE_COLUMNS, SERIES_COLUMNS, TREND_COLUMNS, Status
+from cryosentinel_core.lakes.tables import AGREEMENT, CHANGE_COLUMNS, SERIES_COLUMNS, TREND_COLUMNS, Status
 from cryosentinel_core.scenes.registration import move_outline
 
 _TEXT: Final = (
@@ -111,7 +111,7 @@ def as_change_frame(frames: Sequence[gpd.GeoDataFrame], trends: Mapping[str, NDA
     table = pd.concat(filled, ignore_index=True)
     for name, values in trends.items():
         table[name] = values[table[LAKE].to_numpy()]
-    names = list(CHANGE_COLUMNS) + (list(TREND_COLUMNS) if trends else [])
+    names = list(CHANGE_COLUMNS) + (list(TREND_COLUMNS) if trends else []) + ([AGREEMENT] if AGREEMENT in table else [])
     for name in names:
         if name in _TEXT:
             table[name] = table[name].astype(str)

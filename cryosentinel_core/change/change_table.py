@@ -27,6 +27,7 @@ from cryosentinel_core.change.change_frames import (
 )
 from cryosentinel_core.change.comparability import pairs_of_years
 from cryosentinel_core.change.comparison_basis import ComparisonBasis
+from cryosentinel_core.change.cross_check import CHECK_COLUMNS, check_table
 from cryosentinel_core.change.glacier_contact import add_glacier_columns
 from cryosentinel_core.change.lake_history import (
     DRAWN,
@@ -42,7 +43,7 @@ from cryosentinel_core.change.pair_judgement import JudgedPair, judge_pair, meas
 from cryosentinel_core.change.shore_noise import ShoreNoise
 from cryosentinel_core.change.significance import estimate_trends
 from cryosentinel_core.change.totals import TOTAL_COLUMNS, LakesOfTotals, totals_of_pair
-from cryosentinel_core.lakes.tables import TREND_COLUMNS, GroundSeen
+from cryosentinel_core.lakes.tables import AGREEMENT, TREND_COLUMNS, GroundSeen
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,7 @@ class ChangeTables:
         series: `SERIES_COLUMNS`, one row a lake and year; empty with two years.
         totals: `TOTAL_COLUMNS`: sums by region, elevation and size for each pair of years.
         alerts: `ALERT_COLUMNS`: significant growth and new lakes, largest first.
+        check: `CHECK_COLUMNS`: agreement with another model's lakes, disagreements first; empty where none checked.
         noises: Pair of years -> its measured or stated noise; None where simulated constants were used.
         outline_shifts: Pair of years -> shift that all outlines have in common; None with too few lakes.
     """
@@ -67,6 +69,7 @@ class ChangeTables:
     series: pd.DataFrame
     totals: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TOTAL_COLUMNS)))
     alerts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(ALERT_COLUMNS)))
+    check: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(CHECK_COLUMNS)))
     noises: Mapping[tuple[int, int], ShoreNoise | None] = field(default_factory=dict)
     outline_shifts: Mapping[tuple[int, int], OutlineShift | None] = field(default_factory=dict)
 
@@ -100,6 +103,11 @@ def compare_years(
     frames = [frame_of_pair(one, keys, ground, has_place, is_only_pair=len(pairs) == 1) for one in judged.values()]
     for frame, one in zip(frames, judged.values(), strict=True):
         add_glacier_columns(frame, frame[LAKE].to_numpy(), one, basis)
+    agreements, check = check_table(lakes, keys, ground, basis.checks, basis.settings.min_observed)
+    if basis.checks:
+        for frame, (a, b) in zip(frames, judged, strict=True):
+            both = [agreements[year][frame[LAKE].to_numpy()] for year in (a, b) if year in agreements]
+            frame[AGREEMENT] = np.fmin.reduce(both) if both else np.nan
     noises = {pair: one.noise for pair, one in judged.items()}
     trends, series = _trends_and_series(lakes, keys, noises, basis) if len(tables) > 2 else ({}, series_frame([], {}))
     pieces = [pieces_between(one, keys, basis.shifts.get(pair), basis.pixel_m) for pair, one in judged.items()]
@@ -111,6 +119,7 @@ def compare_years(
         gained=as_piece_frame([gained for gained, _ in pieces]),
         lost=as_piece_frame([lost for _, lost in pieces]),
         series=series,
+        check=check,
         noises=noises,
         outline_shifts={pair: outline_shift(one) for pair, one in judged.items()},
     )

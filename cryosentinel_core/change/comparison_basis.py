@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import geopandas as gpd
+
 from cryosentinel_core.change.change_errors import ChangeErrors
 from cryosentinel_core.change.lake_history import GroundObserver
 from cryosentinel_core.lakes.glaciers import GlacierOutlines
@@ -25,6 +27,7 @@ class ComparisonBasis:
         glaciers: Outlines of glaciers; None if nobody gave any.
         pixel_m: Side of the coarsest year's pixels: pieces of gained and lost ground below one are left out.
         common_m: Year -> displacement that all its shores may have in common: it cancels in changes and adds up in totals.
+        checks: Year -> lakes of another model, to check ours against; empty if none did.
     """
 
     settings: ChangeSettings
@@ -35,3 +38,4 @@ class ComparisonBasis:
     glaciers: GlacierOutlines | None = None
     pixel_m: float = float(PIXEL_M)
     common_m: Mapping[int, float] = field(default_factory=dict)
+    checks: Mapping[int, gpd.GeoDataFrame] = field(default_factory=dict)

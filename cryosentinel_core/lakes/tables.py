@@ -94,6 +94,9 @@ TREND_COLUMNS: Final = (
 """Slope over all observed years and its interval, weighted by each year's error; beside it Theil-Sen's; the same in every row of a
 lake."""
 
+AGREEMENT: Final = "agreement"
+"""Column of the change table where another model checked it: the less of the agreements in both years, 0..1, NaN if unknown."""
+
 SERIES_COLUMNS: Final = ("lake_key", "year", "area_m2", "area_sigma_m2", "observed")
 """Columns of `series.csv`."""
 

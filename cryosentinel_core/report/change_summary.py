@@ -44,6 +44,7 @@ class ChangeSummary:
             (all None = unknown), `n_patches`, and `is_applied`: whether it was taken out of gained and lost ground. Empty
             without imagery.
         errors: Member `errors` of the record: source, and for each pair of years its noise and what can be detected; empty if unknown.
+        check: Member `check` of the record: how far another model agrees; empty where none was asked.
         table: The change table without geometry.
     """
 
@@ -58,6 +59,7 @@ class ChangeSummary:
     warnings: tuple[str, ...] = ()
     registration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     errors: Mapping[str, Any] = field(default_factory=dict)
+    check: Mapping[str, Any] = field(default_factory=dict)
     table: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class ChangeSummary:
             "warnings": list(self.warnings),
             "registration": {pair: dict(shift) for pair, shift in self.registration.items()},
             "errors": dict(self.errors),
+            "check": dict(self.check) or None,
         }
 
     def as_text(self, max_rows: int = 20) -> str:
@@ -97,6 +100,8 @@ class ChangeSummary:
             lines.append(
                 "a lake that one inventory lacks is not observed then: --complete YEAR says that it was not there"
             )
+        if self.check:
+            lines.append(_check_line(self.check))
         lines.append(f"table, map and layers in {self.folder}")
         return "\n".join(lines)
 
@@ -136,6 +141,7 @@ def read_summary(folder: Path, years: tuple[int, ...], model: str, *, is_reused:
         warnings=tuple(record["warnings"]),
         registration=record.get("registration", {}),
         errors=record.get("errors", {}),
+        check=record.get("check") or {},
         table=table,
     )
 
@@ -152,6 +158,18 @@ def _table_lines(table: pd.DataFrame, max_rows: int) -> list[str]:
     if len(table) > max_rows:
         lines.append(f"  ... and {counted(len(table) - max_rows, 'more row')}")
     return lines
+
+
+def _check_line(check: Mapping[str, Any]) -> str:
+    """What another model says of the lakes."""
+    median = check["median_agreement"]
+    agrees = (
+        "nothing to compare"
+        if median is None
+        else f"agreement {median:.2f} in the median, under 0.5 in {check['n_under_half']}"
+    )
+    alone = f"{counted(check['n_alone'], 'lake')} that it alone has"
+    return f"checked with {check['model']}: {agrees} of {check['n_checked']}; {alone} (check.csv)"
 
 
 def _error_lines(errors: Mapping[str, Any] | None) -> list[str]:

@@ -17,9 +17,7 @@ from cryosentinel_core.errors import InputError
 from cryosentinel_core.io.tables.vector import read_columns, write_csv
 from cryosentinel_core.report.change_summary import RECORD
 from cryosentinel_core.reporter import Reporter, counted
-
-SINCE: Final = "since.csv"
-"""File name of the news beside a comparison's results."""
+from cryosentinel_core.workflows.comparing import SINCE
 
 _FEW: Final = 0.5
 """Share of the earlier table's lakes below which the two tables are hardly of the same area."""

@@ -30,6 +30,7 @@ from cryosentinel_core.errors import InputError
 from cryosentinel_core.io.tables.error_files import read_stated_noise
 from cryosentinel_core.io.tables.inventories import digest_of_file, read_glaciers, read_inventory
 from cryosentinel_core.io.tables.registry import registry_of_ground
+from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.io.year_results import YearOfLakes, shared_error_model
 from cryosentinel_core.lakes.observed_ground import observe_ground
@@ -65,6 +66,7 @@ def change(
     reporter: Reporter,
     inventories: Sequence[Inventory] = (),
     uncertainty: UncertaintyModel | None = None,
+    check_model: str | None = None,
 ) -> ChangeSummary:
     """Compare the lakes of some years that `predict` has found, also with inventories; kept if nothing changed since.
 
@@ -77,6 +79,7 @@ def change(
         reporter: Hears progress, notes and warnings.
         inventories: Outlines that others drew, of other years.
         uncertainty: Constants of the error model; None for those that the years' lakes were found with.
+        check_model: Name of another model's results of the own years, to check the lakes against; None for no check.
 
     Raises:
         InputError: If the years are not ascending and distinct.
@@ -87,6 +90,9 @@ def change(
     all_years = sorted([*years, *(inventory.year for inventory in inventories)])
     pairs = pairs_of_years(all_years if inventories else years)
     opened = {year: YearOfLakes.open(workspace.model(area_name, year, model_name), year) for year in years}
+    checking = {
+        year: YearOfLakes.open(workspace.model(area_name, year, check_model), year) for year in years if check_model
+    }
     model = uncertainty or shared_error_model(opened)
     heard = WarningKeeper(reporter)
     drawn = {inventory.year: read_inventory(inventory, heard) for inventory in inventories}
@@ -110,6 +116,10 @@ def change(
         "watch": digest_of_file(settings.watch),
         "glaciers": digest_of_file(settings.glaciers),
     }
+
+    if check_model:
+        plain["check"] = check_model
+        inputs["check"] = {str(year): results.digest for year, results in checking.items()}
 
     def compare(provenance: Provenance) -> None:
         images = {year: results.image_readers() for year, results in opened.items()}
@@ -138,6 +148,7 @@ def change(
             shifts=shifts_to_apply(measured, model.registration_m),
             drawn={year: year in settings.complete for year in drawn},
             pixel_m=max([float(PIXEL_M), *(inventory.resolution_m for inventory in inventories)]),
+            checks={year: read_lakes(results.folder)[0] for year, results in checking.items()},
             common_m=dict.fromkeys(years, model.systematic_displacement_m) | errors.prior_of_years(drawn),
         )
         comparison = Comparison(

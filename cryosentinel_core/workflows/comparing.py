@@ -15,6 +15,7 @@ import shapely
 
 from cryosentinel_core.change.change_table import ChangeTables, compare_years
 from cryosentinel_core.change.comparison_basis import ComparisonBasis
+from cryosentinel_core.change.cross_check import describe_check
 from cryosentinel_core.change.lake_keys import Key, assign_keys, is_same_registry, name_keys
 from cryosentinel_core.change.matching import Match, add_watched, match_years, matches_in_table
 from cryosentinel_core.change.noise_report import describe_noise, describe_shift, errors_of_result
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import numpy as np
     from numpy.typing import NDArray
+
+CHECK, SINCE = "check.csv", "since.csv"
+"""File names of what another model says of the lakes, and of the news since an earlier comparison."""
 
 PICTURE = "change.png"
 """File name of the picture: the one file that may be missing, with a warning."""
@@ -93,7 +97,8 @@ def compare_once(
 def compare_and_write(this: Comparison, reporter: Reporter) -> None:
     """Match, name, compare, write and draw; the record comes last."""
     remove_leftovers(this.folder)
-    remove_file(this.folder / RECORD)
+    for name in (RECORD, CHECK, SINCE):  # the last two are made on request: those of an earlier table would lie
+        remove_file(this.folder / name)
     reporter.progress("compare lakes", 0, 4)
     kept, keys = _name_lakes(this, reporter)
     reporter.progress("compare lakes", 1, 4)
@@ -120,6 +125,7 @@ def compare_and_write(this: Comparison, reporter: Reporter) -> None:
         },
         "errors": errors,
         "has_picture": not failed,
+        "check": describe_check(found.check, this.provenance.settings["check"]) if this.basis.checks else None,
         "result": counts_of_result(found, this.tables, this.in_table),
     }
     write_json(this.folder / RECORD, record)
@@ -137,6 +143,8 @@ def _write_tables(found: ChangeTables, this: Comparison, provenance: Provenance)
     write_csv(this.folder / "alerts.csv", found.alerts)
     if len(this.tables) > 2:
         write_csv(this.folder / "series.csv", found.series)
+    if this.basis.checks:
+        write_csv(this.folder / CHECK, found.check)
 
 
 def _tell_errors(found: ChangeTables, this: Comparison, reporter: Reporter) -> list[str]:
@@ -203,4 +211,6 @@ def _files(folder: Path, years: Sequence[int]) -> list[Path]:
     record = read_json(folder / RECORD)
     if not (isinstance(record, dict) and record.get("has_picture") is False):
         names.append(PICTURE)
+    if isinstance(record, dict) and record.get("check"):
+        names.append(CHECK)
     return [folder / name for name in names]

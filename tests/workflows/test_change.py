@@ -253,6 +253,35 @@ def test_outlines_of_glaciers_give_distances(workspace: Workspace, tmp_path: Pat
     assert table.loc[near, "glacier_contact_to"].tolist() == ["no"]
 
 
+def test_another_model_checks_the_lakes(workspace: Workspace) -> None:
+    """One whose lakes lie three pixels off: large ones agree more. What it said does not outlive a comparison without it."""
+    for year in (2017, 2023):
+        write_year(workspace, year, "other", moved_px=(3.0, 0.0))
+
+    def compare(check_model: str | None) -> ChangeSummary:
+        return change(
+            workspace, "here", (2017, 2023), "water-index", ChangeSettings(), reporter=Silent(), check_model=check_model
+        )
+
+    checked = compare("other")
+    check = pd.read_csv(checked.folder / "check.csv")
+    assert check["agreement"].is_monotonic_increasing
+    assert checked.table.columns.tolist() == [*CHANGE_COLUMNS, "agreement"]
+    assert checked.check["model"] == "other"
+    assert "checked with other: agreement 0." in checked.as_text()
+    large = np.hypot(*(check[["lon", "lat"]].to_numpy() - lonlat(*NAMES["large"])).T) < 0.002
+    assert check.loc[large, "agreement"].to_numpy() == pytest.approx([0.86, 0.86], abs=0.02)
+    assert compare("other").is_reused
+    (checked.folder / "check.csv").unlink()
+    assert not compare("other").is_reused
+    plain = compare(None)
+    assert not plain.is_reused
+    assert not (plain.folder / "check.csv").exists()
+    assert plain.table.columns.tolist() == list(CHANGE_COLUMNS)
+    with pytest.raises(DataError, match="no lakes of 2017"):
+        compare("nobody")
+
+
 def test_three_years_tell_the_middle_one_too(workspace: Workspace) -> None:
     summary = run(workspace, 2017, 2021, 2023)
     assert fates(summary.table, "2017-2021") == {
