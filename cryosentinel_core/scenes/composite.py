@@ -39,6 +39,9 @@ HALO_PX: Final = RESTORE_PX + max(CLOUD_GROW_PX, CLOUD_SHADOW_GROW_PX) + EDGE_PX
 SNOW_SHARE: Final = 0.25
 """A pixel counts as seen snow-free only if at least this share of its clear and snowy dates were snow-free."""
 
+BRIGHT_RATIO: Final = 0.55
+"""Near infrared over green (B08 / B03) from which a surface is too bright there for water."""
+
 SCL_NODATA: Final = (0, 1)
 SCL_SHADOW: Final = (3,)
 SCL_CLOUD: Final = (8, 9, 10)
@@ -99,7 +102,7 @@ def is_snow_like(spectrum: Spectrum) -> NDArray[np.bool_]:
 def _is_bright(spectrum: Spectrum) -> NDArray[np.bool_]:
     nir = spectrum.nir.astype(np.float32)
     return np.asarray(
-        (spectrum.nir >= 1_100) & (nir >= np.float32(0.55) * spectrum.green.astype(np.float32)), dtype=bool
+        (spectrum.nir >= 1_100) & (nir >= np.float32(BRIGHT_RATIO) * spectrum.green.astype(np.float32)), dtype=bool
     )
 
 
@@ -107,6 +110,19 @@ def _is_sky_blue(spectrum: Spectrum) -> NDArray[np.bool_]:
     blue = spectrum.blue.astype(np.float32)
     return np.asarray(
         (spectrum.blue >= 1_200) & (blue >= np.float32(1.15) * spectrum.green.astype(np.float32)), dtype=bool
+    )
+
+
+def _is_milky(spectrum: Spectrum) -> NDArray[np.bool_]:
+    """Where water is no ice in the shade: B03 >= B02 and B08 < 0.55 B03.
+
+    Shade is lit by the blue sky and makes snow and ice, white or bluish in the sun, bluer than green. Rock in half shade may stay
+    greener than blue, but then it is about as bright in the near infrared.
+    """
+    nir = spectrum.nir.astype(np.float32)
+    return np.asarray(
+        (spectrum.green >= spectrum.blue) & (nir < np.float32(BRIGHT_RATIO) * spectrum.green.astype(np.float32)),
+        dtype=bool,
     )
 
 
@@ -118,6 +134,7 @@ class Flag(IntFlag):
     SNOW = 4
     CLOUD = 8
     SHADE = 16
+    OPEN = 32
 
 
 def flag_date(scl: NDArray[np.uint8], spectrum: Spectrum) -> NDArray[np.uint8]:
@@ -129,20 +146,22 @@ def flag_date(scl: NDArray[np.uint8], spectrum: Spectrum) -> NDArray[np.uint8]:
 
     Returns:
         (H, W) uint8 of `Flag`. DATA: the classification is neither 0 nor 1 and no band is 0. WATER: `is_water_like`. SNOW: the
-        classification says snow and the spectrum does not say water, or `is_snow_like`. CLOUD and SHADE: the classification.
+        classification says snow, or `is_snow_like`. CLOUD and SHADE: the classification. OPEN: WATER that the classification does
+        not call snow, or that is milky (B03 >= B02, B08 < 0.55 B03), so that it is no ice in the shade.
     """
     data = ~np.isin(scl, SCL_NODATA)
     for band in (spectrum.blue, spectrum.green, spectrum.nir, spectrum.swir):
         data &= band > 0
     water = is_water_like(spectrum) & data
-    snow = ((scl == SCL_SNOW) & ~water) | is_snow_like(spectrum)
+    called_snow = scl == SCL_SNOW
     flags = np.zeros(scl.shape, dtype=np.uint8)
     for flag, mask in (
         (Flag.DATA, data),
         (Flag.WATER, water),
-        (Flag.SNOW, snow),
+        (Flag.SNOW, called_snow | is_snow_like(spectrum)),
         (Flag.CLOUD, np.isin(scl, SCL_CLOUD)),
         (Flag.SHADE, np.isin(scl, SCL_SHADOW)),
+        (Flag.OPEN, water & (~called_snow | _is_milky(spectrum))),
     ):
         flags |= mask.astype(np.uint8) * np.uint8(flag)
     return flags
@@ -165,11 +184,16 @@ def classify_dates(flags: Sequence[NDArray[np.uint8]], inner: tuple[slice, slice
     """Classes of each date, before terrain shadow.
 
     Rules, date by date: nodata where there are no data, grown by 100 m. Cloud where the classification says cloud, cirrus or
-    cloud shadow, grown by 60 and 40 m. Snow by `flag_date`. The classification errs over lakes: it calls bright ones cloud and
-    dark ones cloud shadow. So a pixel called cloud or shadow whose own spectrum says water on that date and on at least half of
-    all dates with data, and on at least two, is a lake; and a whole patch of cloud or shadow of at most 1,280 m across of which
-    at least half is such a lake is given back with its rim. True clouds over a lake are bright in the short-wave infrared and
-    stay cloud.
+    cloud shadow, grown by 60 and 40 m. Snow where the classification or the spectrum says so. The classification errs over
+    lakes: it calls bright ones cloud and dark ones cloud shadow. So a pixel called cloud or shadow whose own spectrum says water
+    on that date and on at least half of all dates with data, and on at least two, is a lake; and a whole patch of cloud or shadow
+    of at most 1,280 m across of which at least half is such a lake is given back with its rim. True clouds over a lake are bright
+    in the short-wave infrared and stay cloud.
+
+    The classification calls lakes snow, too, but ice in the shade has the spectrum of clear water, on one date or on all. So where
+    it says snow and the spectrum water, the spectrum decides by itself if it is milky, and otherwise if at least half of the dates
+    that saw the pixel, neither under cloud nor in its shadow, have it OPEN. A clear lake that was called snow on its only date is
+    thus snow: the classification wants brightness for snow, which clear water lacks and ice in the shade may owe to a neighbour.
 
     Args:
         flags: Of T dates on one grid (`flag_date`), `HALO_PX` larger on each side than the part wanted.
@@ -180,29 +204,38 @@ def classify_dates(flags: Sequence[NDArray[np.uint8]], inner: tuple[slice, slice
     water = np.empty(seen.shape, dtype=bool)
     if not flags:
         return DateClasses(seen=seen, water=water)
-    n_water = np.zeros(flags[0].shape, dtype=np.uint8)
-    n_data = np.zeros(flags[0].shape, dtype=np.uint8)
+    n_water, n_open, n_data, n_seen = (np.zeros(flags[0].shape, dtype=np.uint8) for _ in range(4))
     for date in flags:
         n_water += _has(date, Flag.WATER)
+        n_open += _has(date, Flag.OPEN)
         n_data += _has(date, Flag.DATA)
-    lasting = (n_water >= 2) & (n_water.astype(np.uint16) * 2 >= n_data)
+        n_seen += _has(date, Flag.DATA) & (_has(date, Flag.WATER) | ~_has(date, Flag.CLOUD | Flag.SHADE))
+    lasting = (n_water >= 2) & _is_half(n_water, n_data)
+    mostly_open = (n_open >= 1) & _is_half(n_open, n_seen)
     for index, date in enumerate(flags):
-        seen[index] = _classify_date(date, lasting)[inner]
+        seen[index] = _classify_date(date, lasting, mostly_open)[inner]
         water[index] = _has(date[inner], Flag.WATER)
     return DateClasses(seen=seen, water=water)
+
+
+def _is_half(part: NDArray[np.uint8], whole: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.asarray(part >= whole // 2 + whole % 2, dtype=bool)
 
 
 def _has(flags: NDArray[np.uint8], flag: Flag) -> NDArray[np.bool_]:
     return np.asarray((flags & np.uint8(flag)) != 0, dtype=bool)
 
 
-def _classify_date(flags: NDArray[np.uint8], lasting: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _classify_date(
+    flags: NDArray[np.uint8], lasting: NDArray[np.bool_], mostly_open: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
     """One date's `DateClass`, before terrain shadow."""
     lake = _has(flags, Flag.WATER) & lasting
     cloud = _without_lakes(_has(flags, Flag.CLOUD), lake)
     shade = _without_lakes(_has(flags, Flag.SHADE), lake)
     seen = np.full(flags.shape, int(DateClass.CLEAR), dtype=np.uint8)
-    seen[_has(flags, Flag.SNOW)] = int(DateClass.SNOW)
+    no_snow = _has(flags, Flag.OPEN) | (_has(flags, Flag.WATER) & mostly_open)
+    seen[_has(flags, Flag.SNOW) & ~no_snow] = int(DateClass.SNOW)
     seen[grow(cloud, CLOUD_GROW_PX) | grow(shade, CLOUD_SHADOW_GROW_PX)] = int(DateClass.CLOUD)
     seen[grow(~_has(flags, Flag.DATA), EDGE_PX)] = int(DateClass.NODATA)
     return seen

@@ -15,7 +15,7 @@ RadarKind = Literal["gamma0-rtc", "sigma0-tc", "none", "unknown"]
 RadarFilter = Literal["lee5", "none", "unknown"]
 OffsetState = Literal["removed", "unknown"]
 
-STACK_VERSION: Final = 1
+STACK_VERSION: Final = 2
 """Raised whenever the code that makes stacks changes what they hold."""
 
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import odc.stac
 import pytest
@@ -50,13 +49,9 @@ def test_the_same_pixels_as_our_own_sampler(mapped: Mapped, loaded: tuple[Grid, 
     assert np.abs(ours.values.astype(int) - theirs)[with_data].max() <= (0 if band == "B03" else 1)
 
 
-ON_ICE = "GL076986E43052N"
-"""The command takes shaded ice of the one date that SCL does not call cloud for water; the median of three dates sees ice."""
-
-
 @pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")
 def test_the_documented_recipe_gives_the_command_s_lakes(mapped: Mapped) -> None:
-    """Every lake of the command within its sigma, but for one at which the simulator's truth says that the command errs."""
+    """Every lake of the command within its sigma."""
     recipe = re.findall(r"^```python\n(.*?)^```", (DOCS / "odc-stac.md").read_text(encoding="utf-8"), re.M | re.S)[0]
     grid = Grid.from_geobox(cs.read_results(mapped.root, mapped.area, 2023).odc.geobox)
     here = f"grid = cs.Grid(epsg={grid.epsg}, row={grid.row}, col={grid.col}, height={grid.height}, width={grid.width})"
@@ -75,12 +70,5 @@ def test_the_documented_recipe_gives_the_command_s_lakes(mapped: Mapped) -> None
         found = lakes[lakes.intersects(row.geometry)]
         assert len(found) == 1, row.lake_id
         apart[row.lake_id] = (found.area_m2.iloc[0] - row.area_m2) / row.area_sigma_m2
-    assert {name for name, sigmas in apart.items() if abs(sigmas) >= 1.0} == {ON_ICE}, apart
+    assert all(abs(sigmas) < 1.0 for sigmas in apart.values()), apart
     assert np.median(np.abs(list(apart.values()))) < 0.4
-
-    truth = gpd.read_file(mapped.catalogue / "truth" / "lakes.gpkg")
-    row = command.set_index("lake_id").loc[ON_ICE]
-    true_m2 = truth[(truth.year == 2023) & truth.intersects(row.geometry)].area_m2.sum()
-    off = (row.area_m2 - true_m2) / row.area_sigma_m2
-    assert off > 1.5
-    assert abs(off + apart[ON_ICE]) < 0.3

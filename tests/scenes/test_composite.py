@@ -32,6 +32,8 @@ SPECTRA = {
     "snow in shade": (2_500, 1_800, 670, 40),
     "lake ice": (4_400, 4_400, 3_200, 300),
     "glacier": (4_700, 4_600, 3_300, 350),
+    "ice in shade": (1_022, 730, 208, 12),
+    "half-lit rock on ice": (1_070, 1_098, 988, 595),
     "rock": (1_400, 1_650, 2_100, 2_600),
     "grass": (300, 600, 3_200, 2_000),
     "cloud": (5_500, 5_600, 6_200, 4_800),
@@ -39,6 +41,14 @@ SPECTRA = {
 """(B02, B03, B08, B11), reflectance x 10,000."""
 
 SIDE = 60
+
+CLEAR, SNOW, SHADOW, CLOUD, NODATA = (
+    DateClass.CLEAR,
+    DateClass.SNOW,
+    DateClass.SHADOW,
+    DateClass.CLOUD,
+    DateClass.NODATA,
+)
 
 
 def spectrum(name: str) -> Spectrum:
@@ -66,7 +76,8 @@ def everything(flags: Sequence[np.ndarray]) -> DateClasses:
 
 @pytest.mark.parametrize("name", SPECTRA)
 def test_spectra(name: str) -> None:
-    assert bool(is_water_like(spectrum(name)).item()) is (name in ("clear water", "milky water"))
+    looks_wet = ("clear water", "milky water", "ice in shade", "half-lit rock on ice")
+    assert bool(is_water_like(spectrum(name)).item()) is (name in looks_wet)
     assert bool(is_snow_like(spectrum(name)).item()) is (name in ("snow", "snow in shade", "lake ice", "glacier"))
 
 
@@ -122,6 +133,47 @@ def test_snow_called_clear_and_water_called_snow() -> None:
     assert (seen[24, 24:36] == DateClass.SNOW).all()
 
 
+def lake_classes(*dates: tuple[str, int]) -> list[DateClass]:
+    """What each date says of a lake's middle, given what lay there and what the classification called it."""
+    seen = everything([scene(*lake_scene(scl, surface=surface)) for surface, scl in dates]).seen
+    return [DateClass(one[30, 30]) for one in seen]
+
+
+CALLED_SNOW, CALLED_WATER, CALLED_CLOUD = 11, 6, 9
+
+
+@pytest.mark.parametrize("surface", ["ice in shade", "half-lit rock on ice"])
+def test_ice_that_looks_like_water_once_stays_ice(surface: str) -> None:
+    dates = [("glacier", CALLED_SNOW), (surface, CALLED_SNOW), ("glacier", CALLED_SNOW)]
+    assert lake_classes(*dates) == [SNOW] * 3
+    assert judge(*lake_classes(*dates))[1] is Condition.SNOW_ICE
+    assert lake_classes((surface, CALLED_SNOW), ("cloud", CALLED_CLOUD)) == [SNOW, CLOUD]
+
+
+def test_ice_that_looks_like_water_on_all_dates_stays_ice() -> None:
+    """The sun stands in the same direction on all dates of a season, and so does a wall's shadow."""
+    assert lake_classes(*[("ice in shade", CALLED_SNOW)] * 3) == [SNOW] * 3
+
+
+def test_lake_called_snow_is_a_lake_where_other_dates_know_it() -> None:
+    known, called_snow = ("clear water", CALLED_WATER), ("clear water", CALLED_SNOW)
+    assert lake_classes(known, called_snow) == [CLEAR] * 2
+    assert lake_classes(called_snow, ("cloud", CALLED_CLOUD), known) == [CLEAR, CLOUD, CLEAR]
+    assert lake_classes(known, called_snow, called_snow) == [CLEAR, SNOW, SNOW]
+
+
+def test_milky_lake_called_snow_on_its_only_date_is_a_lake_and_a_clear_one_is_not() -> None:
+    assert lake_classes(("milky water", CALLED_SNOW)) == [CLEAR]
+    assert lake_classes(("clear water", CALLED_SNOW)) == [SNOW]
+
+
+@pytest.mark.parametrize(("surface", "called"), [("clear water", CALLED_WATER), ("milky water", CALLED_SNOW)])
+def test_lake_frozen_on_three_dates_and_open_later_is_open(surface: str, called: int) -> None:
+    seen = lake_classes(*[("lake ice", CALLED_SNOW)] * 3, (surface, called))
+    assert seen == [SNOW, SNOW, SNOW, CLEAR]
+    assert judge(*seen)[1] is Condition.CLEAR
+
+
 def random_flags(rng: np.random.Generator, height: int, width: int) -> list[np.ndarray]:
     """Flags with patches of all sizes, so that labels, growth and edges all matter."""
     found = []
@@ -131,6 +183,7 @@ def random_flags(rng: np.random.Generator, height: int, width: int) -> list[np.n
         flags = np.full((height, width), 1, np.uint8)
         flags |= ((field > 0.7) * 8 + (field < 0.25) * 16).astype(np.uint8)
         flags |= ((np.abs(field - 0.75) < 0.1) * 2 + (rng.random((height, width)) < 0.3) * 2).astype(np.uint8)
+        flags |= ((rng.random((height, width)) < 0.3) * 4 + (rng.random((height, width)) < 0.2) * 32).astype(np.uint8)
         flags[rng.random((height, width)) < 0.0005] = 0
         found.append(flags)
     return found
@@ -157,15 +210,6 @@ def judge(
         best_only=best_only,
     )  # fmt: skip
     return verdict.used[:, 0, 0], Condition(verdict.condition[0, 0]), verdict.counts[:, 0, 0], verdict.dates[:, 0, 0]
-
-
-CLEAR, SNOW, SHADOW, CLOUD, NODATA = (
-    DateClass.CLEAR,
-    DateClass.SNOW,
-    DateClass.SHADOW,
-    DateClass.CLOUD,
-    DateClass.NODATA,
-)
 
 
 @pytest.mark.parametrize(
