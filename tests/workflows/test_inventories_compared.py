@@ -281,3 +281,35 @@ def test_named_lakes_of_the_himalaya_have_grown(shared_data: Path, tmp_path: Pat
             near = table[np.hypot(table["lon"] - lon, table["lat"] - lat) < 0.02]
             row = near.sort_values("area_to_m2", key=lambda text: pd.to_numeric(text, errors="coerce")).iloc[-1]
             assert (row["status"], str(row["significant"])) == ("grown", "True"), (name, lake)
+
+
+def test_areas_of_the_himalaya_are_those_that_its_inventory_states(shared_data: Path, tmp_path: Path) -> None:
+    """Named lakes and the total within 1 %; rows in another order give the same lakes, the same file twice no change at all."""
+    folder = shared_data / "lakes"
+    whole = {year: gpd.read_file(folder / f"HKH_{year}.shp") for year in (2010, 2020)}
+    files = {}
+    for year, frame in whole.items():
+        mixed = frame.sample(frac=1.0, random_state=3)
+        mixed["GLIMS_ID"] = mixed["GLIMS_ID"].to_numpy()[np.random.default_rng(5).permutation(len(mixed))]
+        mixed.to_file(tmp_path / f"{year}.gpkg")
+        files[year] = f"{folder / f'HKH_{year}.shp'}@30m"
+    summary, table = compare(tmp_path / "w", files)
+    areas = summary["lake_area_m2"]
+    assert isinstance(areas, dict)
+    for year, frame in whole.items():
+        assert areas[str(year)] == pytest.approx(1e6 * frame["Area"].sum(), rel=0.01)
+    named = pd.read_csv(folder / "named_lakes.csv")
+    ends = (("area_from_m2", 2010), ("area_to_m2", 2020))
+    for lake in ("Imja", "Lower_Barun", "Lumding", "South_Lhonak"):
+        for area, year in ends:
+            row = named[(named["lake"] == lake) & (named["year"] == year)].iloc[0]
+            lon, lat = (float(text[:-1]) / 1000 for text in (row["GLIMS_ID"][2:9], row["GLIMS_ID"][9:15]))
+            near = table[np.hypot(table["lon"] - lon, table["lat"] - lat) < 0.02]
+            found = pd.to_numeric(near[area], errors="coerce").max()
+            assert found == pytest.approx(1e6 * row["area_km2"], rel=0.01), (lake, year)
+    _, mixed_table = compare(tmp_path / "mixed", {year: f"{tmp_path / f'{year}.gpkg'}@30m" for year in whole})
+    columns = ["lake_key", "status", "area_from_m2", "area_to_m2", "change_sigma_m2"]
+    assert mixed_table[columns].to_numpy().tolist() == table[columns].to_numpy().tolist()
+    _, same = compare(tmp_path / "same", {2010: files[2010], 2020: files[2010]})
+    assert set(same["status"]) == {"stable"}
+    assert set(same["change_m2"].astype(float)) == {0.0}
