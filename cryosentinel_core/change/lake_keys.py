@@ -24,6 +24,9 @@ from cryosentinel_core.ground.geodesic import lake_id_of, lake_ids_of, measure_g
 REGISTRY_COLUMNS: Final = ("lake_key", "first_year", "aliases")
 """Columns of the registry, before the geometry (the first outline, EPSG:4326)."""
 
+_SAME_IOU: Final = 0.99
+"""Intersection over union from which an outline is the registered one."""
+
 _KEY: Final = re.compile(r"^GL\d{6}[EW]\d{5}[NS](_\d+)?(-[a-z]+)*$")
 
 
@@ -72,11 +75,12 @@ def assign_keys(
 ) -> tuple[list[Key], gpd.GeoDataFrame]:
     """Keys of some lakes and the registry that knows them all.
 
-    A lake that overlaps one registered outline has its key. One that overlaps several (they merged) has the key of the
-    largest and the others as aliases. Where one registered outline lies under several lakes (it split), they have its key
-    with the suffixes `-a`, `-b`, ..., largest first, and keep them. On unregistered ground every outline of a lake's first
-    year is registered under its own id, `_2` added if another lake has that; the largest one's is the key. Asking again with
-    the registry returned gives the same keys and the same registry.
+    A lake that overlaps one registered outline has its key. One that overlaps several (they merged) has the key of the largest
+    and the others as aliases. Where one registered outline lies under several lakes (it split), they have its key with the
+    suffixes `-a`, `-b`, ..., largest first, and keep them; but a lake that was drawn as that outline in some year, or the only
+    one that nothing else names, keeps the key as it is, for the others merely grew over its ground. On unregistered ground
+    every outline of a lake's first year is registered under its own id, `_2` added if another lake has that; the largest one's
+    is the key. Asking again with the registry returned gives the same keys and the same registry.
 
     Args:
         matches: The lakes that need keys.
@@ -155,12 +159,56 @@ def _votes(
         return defaultdict(list), defaultdict(list)
     whole = whole_outlines(matches, tables)
     i, j = overlap_pairs(whole, registry.geometry.to_numpy(), pixel_m**2)
-    n_lakes = np.bincount(j, minlength=len(registry))
+    owner = _owners(i, j, matches, tables, registry)
     alone: dict[int, list[int]] = defaultdict(list)
     shared: dict[int, list[int]] = defaultdict(list)
     for lake, entry in zip(i.tolist(), j.tolist(), strict=True):
-        (alone if n_lakes[entry] == 1 else shared)[lake].append(entry)
+        if owner[entry] is None:
+            shared[lake].append(entry)
+        elif owner[entry] == lake:
+            alone[lake].append(entry)
     return alone, shared
+
+
+def _owners(
+    i: NDArray[np.int64],
+    j: NDArray[np.int64],
+    matches: Sequence[Match],
+    tables: Mapping[int, gpd.GeoDataFrame],
+    registry: gpd.GeoDataFrame,
+) -> dict[int, int | None]:
+    """Registered outline -> the one lake that it names; None where several have as good a claim: it split.
+
+    Of several lakes over one registered outline the one has it that is drawn so in some year, for the others have merely grown over
+    its ground; else the only one that no other registered outline names, unless the outline has split before.
+    """
+    lakes_of: dict[int, list[int]] = defaultdict(list)
+    for lake, entry in zip(i.tolist(), j.tolist(), strict=True):
+        lakes_of[entry].append(lake)
+    owner: dict[int, int | None] = {entry: lakes[0] for entry, lakes in lakes_of.items() if len(lakes) == 1}
+    several = {entry: lakes for entry, lakes in lakes_of.items() if len(lakes) > 1}
+    geometry = registry.geometry.to_numpy()
+    for entry, lakes in several.items():
+        drawn = [lake for lake in lakes if _is_drawn_as(matches[lake], tables, geometry[entry])]
+        owner[entry] = drawn[0] if len(drawn) == 1 else None
+    named = {lake for lake in owner.values() if lake is not None}
+    known = registry["lake_key"].astype(str).tolist()
+    for entry, lakes in several.items():
+        unnamed = [lake for lake in lakes if lake not in named]
+        has_split = any(name.startswith(f"{known[entry]}-") for name in known)
+        if owner[entry] is None and len(unnamed) == 1 and not has_split:
+            owner[entry] = unnamed[0]
+    return owner
+
+
+def _is_drawn_as(match: Match, tables: Mapping[int, gpd.GeoDataFrame], outline: BaseGeometry) -> bool:
+    """True if one of a lake's outlines is a registered one."""
+    for year, rows in match.members.items():
+        members = tables[year].geometry.to_numpy()[list(rows)]
+        shared = shapely.area(shapely.intersection(members, outline))
+        if (shared >= _SAME_IOU * shapely.area(shapely.union(members, outline))).any():
+            return True
+    return False
 
 
 def _ids_of_new(

@@ -128,6 +128,25 @@ def test_a_split_gives_suffixes_and_keeps_them() -> None:
     assert told == ["GL077004E43001N"]
 
 
+def test_a_neighbour_that_grows_over_a_lake_s_old_ground_does_not_rename_it() -> None:
+    """Four hundredths of it in one year and four in another are no overlap, both together are: it is still drawn as it was."""
+    old, grows = (0, 0, 2, 2), [(2.1, 0, 6, 2), (1.84, 0, 6, 1), (1.84, 1, 6, 2)]
+    tables = {2017: table(2017, [old, grows[0]]), 2020: table(2020, [grows[1]]), 2023: table(2023, [grows[2]])}
+    told, registry = keys_of({2017: tables[2017], 2020: tables[2020]}, empty_registry())
+    assert len(told) == 2
+    later, grown = keys_of(tables, registry)
+    assert later == told
+    assert grown["lake_key"].tolist() == registry["lake_key"].tolist()
+
+
+def test_what_a_neighbour_leaves_of_a_lake_keeps_its_key() -> None:
+    """Without the year of its first outline: the neighbour has a key of its own."""
+    tables = {2017: table(2017, [(0, 0, 4, 2), (5, 0, 9, 2)]), 2020: table(2020, [(0, 0, 2, 2), (3, 0, 9, 2)])}
+    first, registry = keys_of({2016: table(2016, [(0, 0, 4, 2), (5, 0, 9, 2)]), 2017: tables[2017]}, empty_registry())
+    later, _ = keys_of({2020: tables[2020], 2023: table(2023, [(0, 0, 2, 2), (3, 0, 9, 2)])}, registry)
+    assert later == first
+
+
 def test_two_lakes_at_one_thousandth_of_a_degree_get_different_keys() -> None:
     same_place = {2017: table(2017, [(0.1, 0, 0.3, 0.4), (0.31, 0, 0.45, 0.4)]), 2023: table(2023, [])}
     keys, _ = assign_keys(match_years(same_place), same_place, empty_registry(), min_area_m2=100.0)
