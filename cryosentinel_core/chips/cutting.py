@@ -19,7 +19,7 @@ from cryosentinel_core.chips.shard_chip import ShardChip
 from cryosentinel_core.ground.area import Area
 from cryosentinel_core.ground.lattice import Cell, Grid, Tile, tile_of_cell, windows_touching
 from cryosentinel_core.ground.projection import Zone, transformer, zone_of_lonlat
-from cryosentinel_core.stack.stack import Stack
+from cryosentinel_core.stack.stack import COUNT_NAMES, Stack
 from cryosentinel_core.units import CELL_M, CELL_PX, PIXEL_M
 
 DEM_NODATA: Final = -32_768
@@ -180,6 +180,7 @@ def cut_chip(
         lat=centre[0],
         lon=centre[1],
         water_frac=float(np.count_nonzero(mask)) / mask.size,
+        n_clear=float(np.median(stack.counts[COUNT_NAMES.index("clear"), rows, cols])),
         s2=np.ascontiguousarray(stack.s2[:, rows, cols]),
         s1=np.ascontiguousarray(s1, dtype=np.float32),
         dem=heights.astype(np.int16)[None],

@@ -43,4 +43,12 @@ def facts_of_row(row: ShardChip, blocks: BlockSplit | None) -> ChipFacts:
     if row.lat is not None and row.lon is not None:
         lat_index, lon_index = (blocks or BlockSplit()).blocks_of([row.lat], [row.lon])[0].tolist()
         block = f"{lat_index},{lon_index}"
-    return ChipFacts(chip_id=row.chip_id, region=row.region, year=row.year, lat=row.lat, lon=row.lon, block=block)
+    return ChipFacts(
+        chip_id=row.chip_id,
+        region=row.region,
+        year=row.year,
+        lat=row.lat,
+        lon=row.lon,
+        block=block,
+        n_clear=row.n_clear,
+    )

@@ -83,6 +83,7 @@ class ShardChip:
         lat: Chip centre, degrees north; None where the shard is too old to say.
         lon: Chip centre, degrees east; None likewise.
         water_frac: Share of the mask that is water, 0..1; None likewise.
+        n_clear: Median number of clear dates of its pixels; None where the shard does not say, as published ones do not.
         s2: (12, 224, 224) uint16, reflectance x 10,000 in the order of `bands.S2_BANDS`; 0 in all = nodata.
         s1: (2, 224, 224) float32, VV and VH in dB; not finite = nodata.
         dem: (1, 224, 224) int16, metres; 32,000 and more to either side of 0 = nodata.
@@ -96,6 +97,7 @@ class ShardChip:
     lat: float | None = None
     lon: float | None = None
     water_frac: float | None = None
+    n_clear: float | None = None
     s2: NDArray[np.uint16]
     s1: NDArray[np.float32]
     dem: NDArray[np.int16]
@@ -116,6 +118,7 @@ class ShardChip:
             ("lat", self.lat, -90.0, 90.0),
             ("lon", self.lon, -180.0, 180.0),
             ("water_frac", self.water_frac, 0.0, 1.0),
+            ("n_clear", self.n_clear, 0.0, 255.0),
         ):
             if value is not None and not low - 1e-6 <= value <= high + 1e-6:
                 return f"{name} is {value:g}, wanted {low:g} to {high:g}"

@@ -25,6 +25,9 @@ from cryosentinel_core.errors import DataError, InputError
 OPTIONAL_COLUMNS: Final = ("lat", "lon", "water_frac")
 """Old shards may lack these."""
 
+EXTRA_COLUMNS: Final = ("n_clear",)
+"""The published layout has none of these; ours say more."""
+
 UNREADABLE: Final = (OSError, pa.ArrowException, ValueError, LookupError, OverflowError, MemoryError)
 """What Arrow raises on damaged files."""
 
@@ -154,7 +157,8 @@ def _check_columns(schema: pa.Schema) -> list[str]:
             lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
         )
         wanted[f"{part.name}_shape"] = ("a list of whole numbers", _is_list_of_integers)
-    for name in OPTIONAL_COLUMNS:
+    maybe = (*OPTIONAL_COLUMNS, *EXTRA_COLUMNS)
+    for name in maybe:
         if name in schema.names:
             wanted[name] = ("a number", lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind))
     for name, (words, fits) in wanted.items():
@@ -162,7 +166,7 @@ def _check_columns(schema: pa.Schema) -> list[str]:
         if count != 1:
             raise DataError(f"{count or 'no'} column{'s' if count else ''} {name}, wanted one", _HINT)
         kind = schema.field(name).type
-        if not fits(kind) and not (name in OPTIONAL_COLUMNS and pa.types.is_null(kind)):
+        if not fits(kind) and not (name in maybe and pa.types.is_null(kind)):
             raise DataError(f"column {name} is {kind}, wanted {words}", _HINT)
     return list(wanted)
 
@@ -212,6 +216,7 @@ def _read_row(
             lat=_number_of(batch, "lat", row),
             lon=_number_of(batch, "lon", row),
             water_frac=_number_of(batch, "water_frac", row),
+            n_clear=_number_of(batch, "n_clear", row),
             s2=arrays["s2"],
             s1=arrays["s1"],
             dem=arrays["dem"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,14 @@ import pyarrow.parquet as pq
 from cryosentinel_core.chips.chip_index import ChipIndex, join_indices
 from cryosentinel_core.chips.shard_chip import CHIP_PARTS, SPLITS, ShardChip
 from cryosentinel_core.errors import DataError, InputError
-from cryosentinel_core.io.shard_rows import OPTIONAL_COLUMNS, UNREADABLE, Shard, read_light_rows, read_rows
+from cryosentinel_core.io.shard_rows import (
+    EXTRA_COLUMNS,
+    OPTIONAL_COLUMNS,
+    UNREADABLE,
+    Shard,
+    read_light_rows,
+    read_rows,
+)
 from cryosentinel_core.io.workspace import writing
 
 SHARD_PATTERN: Final = "shard_*.parquet"
@@ -236,7 +244,7 @@ def write_shard(path: Path, chips: Iterable[ShardChip], *, rows_per_group: int =
 
     Args:
         path: `<data_dir>/<region>/<year>/shard_<anything>.parquet`.
-        chips: All of that region and year; taken one by one.
+        chips: All of that region and year; taken one by one. The shard has a column `n_clear` if the first of them says it.
         rows_per_group: Chips in a row group, which readers and writers hold in memory at most.
 
     Returns:
@@ -250,27 +258,32 @@ def write_shard(path: Path, chips: Iterable[ShardChip], *, rows_per_group: int =
     if not path.match(SHARD_PATTERN) or not region or not _YEAR.match(year):
         raise InputError(f"{path} is no place for a shard", f"wanted <folder>/<region>/<year>/{SHARD_PATTERN}")
     n_written = 0
+    stream = iter(chips)
+    first = next(stream, None)
+    schema = _SCHEMA if first is None or first.n_clear is None else _SCHEMA.append(pa.field("n_clear", pa.float64()))
     with (
         writing(path) as temporary,
-        pq.ParquetWriter(temporary, _SCHEMA, **_WRITING) as file,
+        pq.ParquetWriter(temporary, schema, **_WRITING) as file,
     ):
         rows: list[dict[str, Any]] = []
-        for chip in chips:
+        for chip in chain([] if first is None else [first], stream):
             if (chip.region, str(chip.year)) != (region, year):
                 raise InputError(f"chip {chip.chip_id!r} is of {chip.region}/{chip.year}, the shard of {region}/{year}")
             rows.append(_as_row(chip))
             if len(rows) == rows_per_group:
-                file.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+                file.write_table(pa.Table.from_pylist(rows, schema=schema))
                 n_written += len(rows)
                 rows = []
         if rows:
-            file.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+            file.write_table(pa.Table.from_pylist(rows, schema=schema))
     return n_written + len(rows)
 
 
 def _as_row(chip: ShardChip) -> dict[str, Any]:
     """The columns of one chip."""
-    row: dict[str, Any] = {name: getattr(chip, name) for name in ("chip_id", "split", *OPTIONAL_COLUMNS)}
+    row: dict[str, Any] = {
+        name: getattr(chip, name) for name in ("chip_id", "split", *OPTIONAL_COLUMNS, *EXTRA_COLUMNS)
+    }
     for part in CHIP_PARTS:
         array = np.ascontiguousarray(getattr(chip, part.name), dtype=part.dtype)
         row |= {f"{part.name}_bytes": array.tobytes(), f"{part.name}_shape": list(part.shape)}

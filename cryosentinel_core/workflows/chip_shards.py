@@ -137,7 +137,7 @@ def _cut(job: ShardJob) -> Iterator[ShardChip]:
     for _, group in groupby(named, key=lambda one: one[0].row // STRIP_PX):
         strip = list(group)
         grid = hull_of_windows([window for window, _, _ in strip])
-        stack = read_stack(job.stack, grid.epsg, grid, tile_cells=job.tile_cells, without=("clear", "class", "dates"))
+        stack = read_stack(job.stack, grid.epsg, grid, tile_cells=job.tile_cells, without=("class", "dates"))
         label = job.outlines.burn(grid)
         for window, split, centre in strip:
             yield cut_chip(stack, window, label, ChipIdentity(region=job.region, year=job.year, split=split), centre)

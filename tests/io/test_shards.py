@@ -45,12 +45,23 @@ def shard_path(root: Path, region: str = "pamir", year: int = 2022, number: int 
 
 
 def assert_same(one: ShardChip, other: ShardChip) -> None:
-    for name in ("chip_id", "split", "region", "year", "lat", "lon", "water_frac"):
+    for name in ("chip_id", "split", "region", "year", "lat", "lon", "water_frac", "n_clear"):
         assert getattr(one, name) == getattr(other, name)
     for name in ("s2", "s1", "dem", "mask"):
         a, b = getattr(one, name), getattr(other, name)
         assert a.dtype == b.dtype
         assert a.tobytes() == b.tobytes()
+
+
+def test_clear_dates_are_kept_where_a_chip_says_them(tmp_path: Path) -> None:
+    """The published layout has no such column, and a shard of published chips is written without."""
+    told, silent = make_chip(1, n_clear=3.5), make_chip(2)
+    write_shard(shard_path(tmp_path), [told, silent])
+    for found, wanted in zip(ShardDataset(tmp_path).read_chips(), (told, silent), strict=True):
+        assert_same(found, wanted)
+    write_shard(shard_path(tmp_path, year=2023), [make_chip(3, year=2023)])
+    assert "n_clear" not in pq.read_schema(shard_path(tmp_path, year=2023)).names
+    assert pq.read_schema(shard_path(tmp_path)).names[-1] == "n_clear"
 
 
 def test_round_trip_over_row_groups(tmp_path: Path) -> None:
@@ -133,7 +144,7 @@ def test_what_is_not_there(dataset: ShardDataset, tmp_path: Path) -> None:
 
 def damage(path: Path, change: Callable[[dict[str, list[Any]]], None], schema: pa.Schema | None = None) -> None:
     """Write a shard of three chips with something changed in its columns."""
-    write_shard(path, [make_chip(number) for number in range(3)])
+    write_shard(path, [make_chip(number, n_clear=4.0) for number in range(3)])
     table = pq.read_table(path)
     columns = table.to_pydict()
     change(columns)
@@ -163,6 +174,7 @@ def put(name: str, value: Any) -> Callable[[dict[str, list[Any]]], None]:
         ("lat", 91.0, "lat is 91"),
         ("lon", -200.0, "lon is -200"),
         ("water_frac", 17.0, "water_frac is 17"),
+        ("n_clear", -1.0, "n_clear is -1"),
         ("chip_id", "", "chip_id has 0 characters"),
         ("chip_id", None, "chip_id has 0 characters"),
         ("chip_id", "x" * 600, "chip_id has 600 characters"),

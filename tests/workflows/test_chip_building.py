@@ -79,6 +79,7 @@ def test_chips_hold_the_stack_s_pixels_and_the_truth(
     root, summary = built
     chips = list(ShardDataset(root).read_chips())
     assert len(chips) == summary["n_chips"] > 10
+    assert max(chip.n_clear or 0.0 for chip in chips) >= 1
     truth = gpd.read_file(catalogue / "truth" / "lakes.gpkg").to_crs(32643)
     for chip in chips[::7]:
         grid = place_of(chip)
@@ -94,6 +95,7 @@ def test_chips_hold_the_stack_s_pixels_and_the_truth(
         label = rasterize(lakes, out_shape=(224, 224), transform=grid.transform, all_touched=True, dtype="uint8")
         assert (chip.mask == label).all()
         assert chip.water_frac == label.mean()
+        assert chip.n_clear == np.median(stack.counts[0])
         x, y = Transformer.from_crs(4326, grid.epsg, always_xy=True).transform(chip.lon, chip.lat)
         assert (x, y) == pytest.approx((grid.bounds[0] + 1120, grid.bounds[1] + 1120), abs=1e-3)
 
