@@ -31,6 +31,8 @@ def _parse_years(_: click.Context, __: click.Parameter, value: str) -> tuple[int
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Same seed, same files.")
 @click.option("--years", default="2017,2023", show_default=True, callback=_parse_years, help="Comma between.")
 @click.option("--size-km", type=click.FloatRange(2, 60), default=12.0, show_default=True, help="Side of the area.")
+@click.option("--margin-km", type=click.FloatRange(0.5, 20), default=7.0, show_default=True,
+              help="How far scenes reach beyond the area on each side; less of it is made sooner.")  # fmt: skip
 @click.option("--lakes", "n_lakes", type=click.IntRange(1), help="How many lakes.  [default: by the area]")
 @click.option(
     "--cloud", type=click.FloatRange(0, 0.9), default=0.25, show_default=True, help="Mean cloud share of a date."
@@ -53,8 +55,8 @@ def _parse_years(_: click.Context, __: click.Parameter, value: str) -> tuple[int
 @click.option("--zone-border", is_flag=True, help="Put the area across the border of two UTM zones.")
 @common
 def simulate(
-    directory: Path, seed: int, years: tuple[int, ...], size_km: float, n_lakes: int | None, cloud: float, like: str,
-    difficulty: str, zone_border: bool, workspace: str | None, verbose: bool, quiet: bool, as_json: bool,
+    directory: Path, seed: int, years: tuple[int, ...], size_km: float, margin_km: float, n_lakes: int | None, cloud: float,
+    like: str, difficulty: str, zone_border: bool, workspace: str | None, verbose: bool, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a STAC catalogue of simulated scenes with known lakes.
 
@@ -70,7 +72,7 @@ def simulate(
     from cryosentinel_core.simulate import simulate as run_simulate
 
     settings = SimulateSettings(
-        seed=seed, years=years, size_km=size_km, n_lakes=n_lakes, cloud=cloud,
+        seed=seed, years=years, size_km=size_km, margin_km=margin_km, n_lakes=n_lakes, cloud=cloud,
         like=cast(Literal["planetary-computer", "earth-search"], like), zone_border=zone_border,
         difficulty=cast(Literal["easy", "real", "hard"], difficulty),
     )  # fmt: skip

@@ -77,6 +77,7 @@ class DataSettings(Frozen):
         block_salt: Part of the hash that gives blocks their split.
         block_rule: `published`, or `extents`, which also leaves out chips that touch ground of another split.
         spectral_jitter: Gain of standardised values.
+        shift_px: Move each chip by up to so many pixels, so that lakes lie anywhere within the network's patches; 0 as published.
         multi_scale: Enlargement and reduction.
         copy_paste: Water of another chip.
         mosaic: Quarters of four chips.
@@ -105,6 +106,7 @@ class DataSettings(Frozen):
     block_salt: str | None = None
     block_rule: Literal["published", "extents"] | None = None
     spectral_jitter: JitterSettings | None = JitterSettings()
+    shift_px: int = Field(default=0, ge=0, le=112)
     multi_scale: RescaleSettings | None = RescaleSettings()
     copy_paste: CopyPasteSettings | None = CopyPasteSettings()
     mosaic: MosaicSettings | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryosentinel_core.engine.machine import free_memory_bytes
-from cryosentinel_core.errors import OutputWrite, SoupMismatch
+from cryosentinel_core.errors import DataError, OutputWrite, SoupMismatch
 from cryosentinel_core.settings.soup import SoupSettings
 from cryosentinel_core.settings.train import TrainSettings
 from cryosentinel_core.workflows.training_inputs import open_chips
@@ -29,8 +29,9 @@ class SoupSummary:
         batch_norm: `averaged` or `estimated`.
         ingredients: Name, SHA-256 and set of weights of each that went in.
         left_out: Names of those that a greedy soup did not take.
-        validation: Scores of the soup, and of each ingredient by itself, on the validation split; empty without chips.
-        test: Scores of the soup on the test split; empty without chips.
+        validation: Scores of the soup, and of each ingredient by itself, on the validation split; empty where no chip
+            validates.
+        test: Scores of the soup on the test split; empty where it has no chip.
     """
 
     output: str
@@ -82,7 +83,12 @@ def soup(settings: SoupSettings, *, reporter: Reporter) -> SoupSummary:
     members = list(range(len(ingredients)))
     validation: dict[str, Any] = {}
     states = [one.state for one in ingredients]
-    if kitchen is not None:
+    if kitchen is not None and settings.greedy and not kitchen.has_validation:
+        kitchen.close()
+        raise DataError(
+            f"no chip of {settings.data_dir} validates", "leave out --greedy, or give chips of which some do"
+        )
+    if kitchen is not None and kitchen.has_validation:
         if settings.greedy:
             choice = kitchen.choose(states)
             members, validation["singles"] = sorted(choice.members), list(choice.singles)
@@ -93,7 +99,9 @@ def soup(settings: SoupSettings, *, reporter: Reporter) -> SoupSummary:
     if kitchen is not None:
         if settings.batch_norm == "estimated":
             state = kitchen.estimate(state, settings.n_batches)
-        validation["soup"], test = kitchen.judge(state), kitchen.judge_test(state)
+        if kitchen.has_validation:
+            validation["soup"] = kitchen.judge(state)
+        test = kitchen.judge_test(state)
         kitchen.close()
     about: dict[str, Any] = {
         "method": "greedy" if settings.greedy else "uniform",
@@ -163,5 +171,6 @@ def open_kitchen(settings: SoupSettings, first: Checkpoint, reporter: Reporter) 
         first.normalisation,
         arrays=chips.cached.arrays,
         rows=chips.rows,
+        water_frac=chips.cached.index.water_frac,
         host_free_bytes=free_memory_bytes(),
     )

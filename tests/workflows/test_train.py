@@ -82,6 +82,18 @@ def test_snapshots_become_a_soup_that_maps_lakes(run: Path, tmp_path: Path) -> N
     assert mapped.exit_code == 0, mapped.output
 
 
+def test_a_soup_has_no_score_where_no_chip_validates(run: Path, tmp_path: Path) -> None:
+    """Nothing was judged: a score of 1 would be a lie, and a greedy choice a throw of dice."""
+    make_chips(tmp_path / "chips", n_train=4, n_val=0, n_test=0)
+    arguments = ["soup", str(run), "-o", str(tmp_path / "soup.ckpt"), "--data", str(tmp_path / "chips")]
+    done = CliRunner().invoke(cli, [*arguments, "--batch-norm", "estimated", "--json"])
+    assert done.exit_code == 0, done.output
+    summary = json.loads(done.stdout)
+    assert (summary["validation"], summary["test"], summary["batch_norm"]) == ({}, {}, "estimated")
+    done = CliRunner().invoke(cli, [*arguments, "--greedy"])
+    assert "validates" in getattr(done.exception, "message", ""), done.output
+
+
 def test_mistakes_are_named(run: Path, tmp_path: Path) -> None:
     home = run.parents[1]
     for arguments, message, hint in (

@@ -1,4 +1,4 @@
-"""Augmentation of standardised chips on the device: flips, gain jitter, rescaling, mosaic, copy-paste.
+"""Augmentation of standardised chips on the device: flips, gain jitter, shifts, rescaling, mosaic, copy-paste.
 
 All dice are thrown by a generator on the CPU, a batch's own, before anything is computed: what is drawn depends neither on the device
 nor on what the chips hold. Neighbours: `batch_order` makes the generator; `batch` has the chips; label and validity travel with the
@@ -28,6 +28,7 @@ class AugmentSettings:
         rot90: Also a transposition with probability 0.5 a chip.
         jitter_p: Probability that a chip's standardised values are multiplied by a gain a band.
         jitter_eps: Largest departure of the gain from 1: S2, S1, DEM.
+        shift_px: Each chip is moved by up to so many pixels, whole ones, down or up and to the side; 0 for none, never published.
         scale_p: Probability that a chip is enlarged or reduced about its centre.
         scale_range: Smallest and largest factor.
         mosaic_p: Probability that a batch's chips are put together from the quarters of four.
@@ -43,6 +44,7 @@ class AugmentSettings:
     rot90: bool = False
     jitter_p: float = 0.0
     jitter_eps: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    shift_px: int = 0
     scale_p: float = 0.0
     scale_range: tuple[float, float] = (1.0, 1.0)
     mosaic_p: float = 0.0
@@ -66,6 +68,9 @@ def augment(chips: TrainingChips, settings: AugmentSettings, dice: Generator) ->
         chips = _flip(chips, torch.rand(3, n, generator=dice) < 0.5, rot90=settings.rot90)
     if settings.jitter_p:
         chips = _jitter(chips, settings, dice)
+    if settings.shift_px:
+        reach = settings.shift_px
+        chips = shift(chips, torch.randint(-reach, reach + 1, (n, 2), generator=dice))
     if settings.scale_p:
         drawn, where = torch.rand(2, n, generator=dice)
         low, high = settings.scale_range
@@ -116,6 +121,32 @@ def _jitter(chips: TrainingChips, settings: AugmentSettings, dice: Generator) ->
         gain = 1 + eps * (2 * torch.rand(n, values.shape[1], generator=dice) - 1)
         found[name] = values * _to(torch.where(drawn[:, None], gain, 1.0)[:, :, None, None], values)
     return TrainingChips(inputs=found, label=chips.label, valid=chips.valid)
+
+
+def shift(chips: TrainingChips, moves: Tensor) -> TrainingChips:
+    """Each chip moved by whole pixels, cut at its edges; what is new is 0 and invalid.
+
+    A network of patches has to learn that it does not matter where within a patch a shore lies. Chips on a lattice teach it little of
+    that: a stride of 112 px is seven patches of 16, so that overlapping chips show a lake at the same place within its patches.
+
+    Args:
+        chips: Standardised.
+        moves: (N, 2) whole numbers on the CPU: rows down, columns to the right.
+    """
+    names, parts = _each(chips)
+    steps = [(int(down), int(right)) for down, right in moves.tolist()]
+    moved = [torch.stack([_move(one, *step) for one, step in zip(part, steps, strict=True)]) for part in parts]
+    return _put_back(names, moved)
+
+
+def _move(image: Tensor, down: int, right: int) -> Tensor:
+    """(C, H, W) moved, with zeros where nothing was."""
+    height, width = image.shape[-2:]
+    new = torch.zeros_like(image)
+    new[:, max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)] = image[
+        :, max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)
+    ]
+    return new
 
 
 def rescale(chips: TrainingChips, factors: Tensor) -> TrainingChips:

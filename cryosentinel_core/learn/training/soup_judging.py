@@ -36,6 +36,7 @@ class Kitchen:
         normalisation: Statistics of the weights.
         arrays: Decoded chips.
         rows: `train`, `val`, `test` -> rows.
+        water_frac: (N,) share of water of each chip.
         host_free_bytes: Of the machine's memory.
     """
 
@@ -47,9 +48,10 @@ class Kitchen:
         *,
         arrays: Mapping[str, NDArray[Any]],
         rows: Mapping[str, NDArray[np.int64]],
+        water_frac: NDArray[np.float64],
         host_free_bytes: int,
     ) -> None:
-        self._run, self._spec, self._rows = run, spec, rows
+        self._run, self._spec, self._rows, self._water_frac = run, spec, rows, water_frac
         self._device = choose_device("auto")
         chips = ChipArrays(**dict(arrays))
         self._feed = Feed(chips, choose_place(chips.n_bytes, self._device, host_free_bytes), self._device)
@@ -59,6 +61,11 @@ class Kitchen:
             losses=loss_settings(run.model),
             tta=run.model.val_tta,
         )
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are chips to choose and judge by."""
+        return bool(len(self._rows["val"]))
 
     def judge(self, state: State) -> dict[str, float]:
         """Scores on the validation split."""
@@ -76,8 +83,7 @@ class Kitchen:
         """The weights with batch-norm statistics of training chips, drawn as the run draws them in its first epochs."""
         network = self._network(state)
         train = torch.from_numpy(np.asarray(self._rows["train"]))
-        settings = order_settings(self._run.data, self._run.seed)
-        order = Order(np.ones(len(train)), settings)
+        order = Order(self._water_frac[self._rows["train"]], order_settings(self._run.data, self._run.seed))
         per_epoch = max(1, order.n_batches())
         pieces = [train[order.rows_of_batch(n // per_epoch, n % per_epoch)] for n in range(n_batches)]
         estimate_batch_norms(network, self._feed, pieces, self._how)

@@ -156,6 +156,7 @@ def augment_settings(data: DataSettings) -> AugmentSettings | None:
         rot90=data.rot90,
         jitter_p=jitter.p if jitter else 0.0,
         jitter_eps=(jitter.eps_s2, jitter.eps_s1, jitter.eps_dem) if jitter else (0.0, 0.0, 0.0),
+        shift_px=data.shift_px,
         scale_p=scale.p if scale else 0.0,
         scale_range=(scale.scale_min, scale.scale_max) if scale else (1.0, 1.0),
         mosaic_p=mosaic.p if mosaic else 0.0,

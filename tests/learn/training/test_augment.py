@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cryosentinel_core.learn.training.augment import AugmentSettings, augment, paste_water, rescale
+from cryosentinel_core.learn.training.augment import AugmentSettings, augment, paste_water, rescale, shift
 from cryosentinel_core.learn.training.batch import TrainingChips
 from cryosentinel_core.learn.training.batch_order import make_generator
 
@@ -43,6 +43,31 @@ def test_flips_move_everything_together() -> None:
     assert torch.equal(done.inputs["S2L2A"][:, 7], done.inputs["DEM"][:, 0])
     moved = [not torch.equal(done.label[i], chips.label[i]) for i in range(16)]
     assert 5 <= sum(moved) <= 15
+
+
+def test_a_shift_moves_everything_together_by_whole_pixels() -> None:
+    chips = make(3)
+    done = shift(chips, torch.tensor([[2, -3], [0, 0], [-16, 5]]))
+    before, after = chips.inputs["DEM"][0, 0], done.inputs["DEM"][0, 0]
+    assert torch.equal(after[2:, :13], before[:14, 3:])
+    assert not after[:2].any()
+    assert not after[:, 13:].any()
+    assert torch.equal(done.inputs["S2L2A"][0, 7], after)
+    assert torch.equal(done.label[0, 2:, :13], chips.label[0, :14, 3:])
+    assert done.valid[0, 3:, :13].all()
+    assert done.valid[0].sum() == 13 * 13, "what is new, and what was invalid, is invalid"
+    assert torch.equal(done.inputs["DEM"][1], chips.inputs["DEM"][1])
+    assert torch.equal(done.valid[1], chips.valid[1])
+    assert not done.valid[2].any()
+
+
+def test_shifts_reach_as_far_as_is_said() -> None:
+    chips = make(64)
+    done = augment(chips, AugmentSettings(flips=False, shift_px=3), make_generator(7))
+    place = done.inputs["DEM"][:, 0, 8, 8].long() - 1000 * torch.arange(1, 65)
+    moves = torch.stack([8 - place // 16, 8 - place % 16])
+    assert moves.min() == -3
+    assert moves.max() == 3
 
 
 def test_jitter_multiplies_standardised_values_a_gain_a_band() -> None:
