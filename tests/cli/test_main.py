@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
@@ -14,6 +16,7 @@ from click.testing import CliRunner
 
 from cryosentinel_cli.main import cli
 from cryosentinel_core.errors import ConfigError
+from cryosentinel_core.settings.predict import PredictSettings
 
 HEAVY = ("torch", "rasterio", "geopandas", "pandas", "numpy", "pydantic", "matplotlib", "scipy", "shapely")
 
@@ -260,3 +263,50 @@ def test_common_options_before_the_command_s_name(tmp_path: Path) -> None:
 def test_other_options_before_the_command_s_name(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(cli, arguments)
     assert (result.exit_code, message in result.output) == (2, True), result.output
+
+
+def test_check_maps_the_years_with_another_model_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with the first, but for what belongs to that alone; never with the same one, nor for inventories alone."""
+    mapped: list[PredictSettings] = []
+    asked: dict[str, Any] = {}
+
+    def predict(*arguments: Any, **_: Any) -> SimpleNamespace:
+        mapped.append(arguments[3])
+        return SimpleNamespace(model=Path(arguments[3].model).stem, is_partial=False)
+
+    def change(*_: Any, **keywords: Any) -> SimpleNamespace:
+        asked.update(keywords)
+        return SimpleNamespace(folder=tmp_path, as_dict=dict, as_text=str)
+
+    monkeypatch.setattr("cryosentinel_core.workflows.predict.predict", predict)
+    monkeypatch.setattr("cryosentinel_core.workflows.change.change", change)
+    plain = ["change", "2017", "2023", "--aoi", "ile_alatau", "-w", str(tmp_path / "w"), "-q"]
+    flags = [
+        "--model",
+        "soup.ckpt",
+        "--threshold",
+        "0.4",
+        "--weights",
+        "ema",
+        "--uncertainty",
+        "--overlap",
+        "0",
+        "--min-area",
+        "6000",
+    ]
+    done = CliRunner().invoke(cli, [*plain, *flags, "--check", "water-index"])
+    assert done.exit_code == 0, done.output
+    first, second = mapped
+    assert (first.model, first.threshold, first.weights, first.uncertainty) == ("soup.ckpt", 0.4, "ema", True)
+    assert (second.model, second.threshold, second.weights, second.uncertainty) == ("water-index", None, "model", False)
+    assert (second.overlap, second.min_area_m2) == (first.overlap, first.min_area_m2) == (0.0, 6000.0)
+    assert asked["check_model"] == "water-index"
+    mapped.clear()
+    assert CliRunner().invoke(cli, plain).exit_code == 0
+    assert len(mapped) == 1
+    assert asked["check_model"] is None
+    same = CliRunner().invoke(cli, [*plain, "--model", "water-index", "--check", "water-index"])
+    assert (same.exit_code, "name another model" in same.output) == (2, True)
+    drawn = ["change", "--lakes", "2010=a.shp@30m", "--lakes", "2020=b.shp@30m", "--check", "water-index"]
+    alone = CliRunner().invoke(cli, drawn)
+    assert (alone.exit_code, "none is mapped" in alone.output) == (2, True)
