@@ -27,7 +27,7 @@ class ComparisonBasis:
         glaciers: Outlines of glaciers; None if nobody gave any.
         pixel_m: Side of the coarsest year's pixels: pieces of gained and lost ground below one are left out.
         common_m: Year -> displacement that all its shores may have in common: it cancels in changes and adds up in totals.
-        checks: Year -> lakes of another model, to check ours against; empty if none did.
+        checks: Year -> lakes and candidates of another model (`is_lake`), to check ours against; empty if none did.
     """
 
     settings: ChangeSettings

@@ -41,7 +41,7 @@ def agreement_of(
     Args:
         lakes: (L,) lakes of the year, with what was seen.
         ground: (L,) ground of the lakes, EPSG:4326.
-        other: The other model's lakes of that year, EPSG:4326.
+        other: The other model's lakes and candidates of that year, EPSG:4326.
         min_observed: Share of a lake's ground that must be seen for the lack of an outline to say something.
 
     Returns:
@@ -97,7 +97,7 @@ def check_table(
         years: Year -> the (L,) lakes.
         keys: Their keys.
         ground: (L,) ground of the lakes, EPSG:4326.
-        others: Year -> the other model's lakes; years that it did not map are absent.
+        others: Year -> the other model's lakes and candidates, with a column `is_lake`; years that it did not map are absent.
         min_observed: As for `agreement_of`.
 
     Returns:
@@ -125,7 +125,9 @@ def check_table(
                     "lat": shapely.get_y(points[index]),
                 }
             )
-        alone = np.setdiff1d(np.arange(len(other)), np.concatenate([np.zeros(0, dtype=np.int64), *met]))
+        alone = np.setdiff1d(
+            np.flatnonzero(other["is_lake"].to_numpy(dtype=bool)), np.concatenate([np.zeros(0, dtype=np.int64), *met])
+        )
         for index in alone.tolist():
             place = shapely.point_on_surface(other.geometry.iloc[index])
             rows.append(

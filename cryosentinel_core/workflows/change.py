@@ -30,7 +30,6 @@ from cryosentinel_core.errors import InputError
 from cryosentinel_core.io.tables.error_files import read_stated_noise
 from cryosentinel_core.io.tables.inventories import digest_of_file, read_glaciers, read_inventory
 from cryosentinel_core.io.tables.registry import registry_of_ground
-from cryosentinel_core.io.tables.vector import read_lakes
 from cryosentinel_core.io.workspace import Workspace
 from cryosentinel_core.io.year_results import YearOfLakes, shared_error_model
 from cryosentinel_core.lakes.observed_ground import observe_ground
@@ -148,7 +147,7 @@ def change(
             shifts=shifts_to_apply(measured, model.registration_m),
             drawn={year: year in settings.complete for year in drawn},
             pixel_m=max([float(PIXEL_M), *(inventory.resolution_m for inventory in inventories)]),
-            checks={year: read_lakes(results.folder)[0] for year, results in checking.items()},
+            checks={year: _outlines_to_check(results) for year, results in checking.items()},
             common_m=dict.fromkeys(years, model.systematic_displacement_m) | errors.prior_of_years(drawn),
         )
         comparison = Comparison(
@@ -232,6 +231,12 @@ def change_inventories(
         compare_and_write(comparison, reporter)
 
     return compare_once(out_dir, years, "inventories", provenance, compare, reporter)
+
+
+def _outlines_to_check(results: YearOfLakes) -> gpd.GeoDataFrame:
+    """Lakes and candidates of another model, with `is_lake`."""
+    table, is_lake = results.read_outlines()
+    return table.assign(is_lake=is_lake)
 
 
 def _registry_of(

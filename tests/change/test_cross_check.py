@@ -28,7 +28,9 @@ def compare(
         settings=ChangeSettings(),
         observe_ground=lambda ground, grow_px: dict.fromkeys(tables, seen or GroundSeen(land=100)),
         errors=ChangeErrors(source=ErrorSource.SIMULATED),
-        checks={year: table(year, boxes) for year, boxes in theirs.items()},
+        checks={
+            year: table(year, boxes).assign(is_lake=lambda one: one.area_m2 >= 5_000) for year, boxes in theirs.items()
+        },
     )
     return compare_years(tables, matches, keys, basis)
 
@@ -63,6 +65,13 @@ def test_the_worst_year_counts_and_disagreements_come_first() -> None:
     assert halves["check_lake_ids"].count(";") == 1
     assert halves["check_area_m2"] == pytest.approx(0.5 * halves["area_m2"], rel=1e-6)
     assert describe_check(found.check, "other")["n_alone"] == 1
+
+
+def test_small_outlines_of_the_other_model_agree_but_are_no_lakes_of_its_own() -> None:
+    small = (20.0, 0.0, 20.4, 0.5)
+    found = compare({2017: [*LAKES, small], 2023: LAKES}, {2017: [*LAKES, small, (40.0, 0.0, 40.4, 0.5)], 2023: LAKES})
+    assert found.check["agreement"].tolist() == pytest.approx([1.0] * len(found.check))
+    assert (found.check["lake_key"] != "").all()
 
 
 def test_a_lake_that_is_new_is_checked_in_the_year_without_it() -> None:
