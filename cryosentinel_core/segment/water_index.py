@@ -45,7 +45,7 @@ from cryosentinel_core.units import CELL_PX, REFLECTANCE_SCALE
 HALO_PX: Final = 64
 """Pixels needed around a window: more than any neighbourhood used here adds up to."""
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Raised whenever the answer changes."""
 
 

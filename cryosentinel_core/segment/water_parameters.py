@@ -21,7 +21,8 @@ class WaterIndexParameters:
         nir_warm: Highest near-infrared reflectance of such a seed.
         swir_shade: Highest shortwave-infrared reflectance of ground in the shade: what is above it is haze or glint.
         mndwi_yield: By how much less MNDWI is asked for per unit of NDWI above one half: glint on clear water.
-        mndwi_silt: Least MNDWI, of the veil rid, of water whose silt outshines the near infrared's absorption.
+        blue_per_red_warm: Highest blue per red of water with silt or under haze: grey ground, half in the shade, has as much of both.
+        mndwi_silt: Least MNDWI, of the veil rid, of water whose silt outshines the near infrared's absorption; wet sand has less.
         blue_per_green_silt: Highest blue per green of such water: bluer is ice.
         visible_black: Highest blue and green reflectance of black water.
         nir_black: Highest near-infrared reflectance of black water.
@@ -64,7 +65,8 @@ class WaterIndexParameters:
     nir_warm: float = 0.25
     swir_shade: float = 0.02
     mndwi_yield: float = 0.6
-    mndwi_silt: float = 0.5
+    blue_per_red_warm: float = 0.95
+    mndwi_silt: float = 0.6
     blue_per_green_silt: float = 0.85
     visible_black: float = 0.03
     nir_black: float = 0.025

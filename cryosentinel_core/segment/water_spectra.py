@@ -47,7 +47,7 @@ def is_water_spectrum(seen: Spectrum, p: WaterIndexParameters) -> Mask:
 
 def is_open_water(seen: Spectrum, p: WaterIndexParameters) -> Mask:
     """(H, W) bool: True where green outshines near and shortwave infrared by more than snow, ice and shade do."""
-    is_warm = (seen.blue < seen.red) | (seen.blue < p.blue_per_green_silt * seen.green)
+    is_warm = (seen.blue < p.blue_per_red_warm * seen.red) | (seen.blue < p.blue_per_green_silt * seen.green)
     veil = np.minimum(seen.swir1, seen.swir2)
     veil = np.where(is_warm | (veil > p.swir_shade), veil, np.float32(0.0))
     green, nir, swir1 = seen.green - veil, seen.nir - veil, seen.swir1 - veil
