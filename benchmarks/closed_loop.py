@@ -202,8 +202,9 @@ def score_events(truth: gpd.GeoDataFrame, events: pd.DataFrame, rows: gpd.GeoDat
             "true_to_m2": float(event.area_to_m2),
             "status": "missing",
         }
-        if len(near) and max(shared) > 0.2 * place.area:
-            row = rows.iloc[int(near[int(np.argmax(shared))])]
+        at = int(near[int(np.argmax(shared))]) if len(near) and max(shared) > 0.2 * place.area else named(rows, ids)
+        if at is not None:
+            row = rows.iloc[at]
             entry |= {
                 "lake_key": row["lake_key"],
                 "status": row["status"],
@@ -213,6 +214,13 @@ def score_events(truth: gpd.GeoDataFrame, events: pd.DataFrame, rows: gpd.GeoDat
             }
         found.append(entry)
     return found
+
+
+def named(rows: gpd.GeoDataFrame, ids: list[str]) -> int | None:
+    """Position of the row of a watched lake that has no outline in any year: it can be known by its name alone."""
+    names = [set(str(aliases or "").split(";")) if geometry is None else set() for aliases, geometry in
+             zip(rows.aliases, rows.geometry, strict=True)]  # fmt: skip
+    return next((at for at, found in enumerate(names) if found & set(ids)), None)
 
 
 def strange_rows(truth: gpd.GeoDataFrame, rows: gpd.GeoDataFrame) -> list[dict[str, Any]]:

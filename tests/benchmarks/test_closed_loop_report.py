@@ -6,7 +6,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import geopandas as gpd
 import pytest
+import shapely
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,3 +95,13 @@ def test_each_condition_has_a_column(tables: ModuleType) -> None:
     text = tables.report([result(), result("half under cloud")])
     assert text.splitlines()[0] == "| measure | all | plain | half under cloud |"
     assert "(4 of 6)" in text.splitlines()[3]
+
+
+def test_a_watched_lake_without_outline_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from closed_loop import named
+
+    place = shapely.box(77.0, 43.0, 77.01, 43.01)
+    rows = gpd.GeoDataFrame({"aliases": ["L01;L02", "L09", None]}, geometry=[place, None, None], crs=4326)
+    assert named(rows, ["L09"]) == 1
+    assert named(rows, ["L01"]) is None
