@@ -106,7 +106,7 @@ def check_table(
     """
     agreements: dict[int, NDArray[np.float64]] = {}
     rows: list[dict[str, Any]] = []
-    points = shapely.point_on_surface(ground)
+    points = shapely.point_on_surface(ground) if others else ground
     for year, other in others.items():
         lakes, area = years[year], other["area_m2"].to_numpy(dtype=float)
         names = other["lake_id"].astype(str).to_numpy(dtype=object)
