@@ -12,9 +12,10 @@ lake to lake and year to year, which adds `l P`; together
 
     sigma_random = sqrt(s^2 L P + l^2 P^2)
 
-and a displacement `d` common to all shores of a run (threshold, labels, mixed pixels) is the systematic part
+and a displacement `d` common to all shores of a run (threshold, labels, mixed pixels), and one `p` that a lake keeps in all years (its
+bed, the brightness of its banks), make the systematic part
 
-    sigma_systematic = d P
+    sigma_systematic = sqrt(d^2 + p^2) P
 
 `s` grows with the width of the transition from water to land in the logits, measured on each outline: a sharp shore is known
 better than one that fades over several pixels. Between two years random parts add in quadrature; the systematic part cancels
@@ -77,7 +78,7 @@ def area_sigmas(
     lake_part = factor * model.lake_displacement_m * perimeter
     blind_part = model.unobserved_displacement_m * perimeter * blind
     random = np.sqrt(shore_part**2 + lake_part**2 + blind_part**2)
-    return random, factor * model.systematic_displacement_m * perimeter
+    return random, factor * np.hypot(model.systematic_displacement_m, model.persistent_displacement_m) * perimeter
 
 
 def change_sigma(
@@ -116,7 +117,8 @@ def displacement_of(model: UncertaintyModel, perimeter_m: float = 1000.0) -> flo
     """Displacement of a shore from year to year by an error model, metres, one standard deviation: of a sharp shore of some length."""
     own = model.displacement_m + model.transition_share * PIXEL_M
     along = (own**2 + 0.5 * model.registration_m**2) * model.correlation_length_m / perimeter_m
-    common = 0.5 * (model.systematic_change_share * model.systematic_displacement_m) ** 2
+    lasting = np.hypot(model.systematic_displacement_m, model.persistent_displacement_m)
+    common = 0.5 * (model.systematic_change_share * lasting) ** 2
     return float(np.sqrt(along + model.lake_displacement_m**2 + common))
 
 

@@ -25,10 +25,12 @@ class UncertaintyModel:
         lake_displacement_m: Standard deviation of a displacement that one lake's whole shore has in common in one year.
         reference_observations: Number of clear dates that the displacement holds for; it falls with the fourth root of more,
             since shores share their mixed pixels, and rises likewise with fewer.
+        persistent_displacement_m: Standard deviation of one that one lake's whole shore has in all years: its water, bed and shores
+            stay what they are. It cancels in changes.
         systematic_displacement_m: Common to all shores of a run.
         no_radar_factor: On both, for a network that had to do without radar.
         unobserved_displacement_m: Of the part of an outline that faces unobserved ground, fully correlated.
-        systematic_change_share: Share of the systematic part that differs from year to year.
+        systematic_change_share: Share of the systematic and persistent parts together that differs from year to year.
         registration_m: Shift between two years' images, as a random displacement of the shores.
     """
 
@@ -37,6 +39,7 @@ class UncertaintyModel:
     max_transition_m: float = 20.0
     correlation_length_m: float = 40.0
     lake_displacement_m: float = 0.25
+    persistent_displacement_m: float = 0.0
     reference_observations: float = 4.0
     systematic_displacement_m: float = 0.55
     no_radar_factor: float = 1.3
@@ -57,8 +60,11 @@ class UncertaintyModel:
         return asdict(self)
 
 
-WATER_INDEX_ERRORS: Final = UncertaintyModel()
-"""The constants of the water index, set by maximum likelihood on simulated scenes."""
+WATER_INDEX_ERRORS: Final = UncertaintyModel(
+    lake_displacement_m=0.4, persistent_displacement_m=0.7, systematic_change_share=0.22
+)
+"""The constants of the water index. On ten simulated areas at `real` (474 lake areas, 195 in both years) outlines are off by 0.97 m of
+shore, one sigma, beyond what averages out along it; two thirds of a lake's error are the same in both years."""
 
 NETWORK_ERRORS: Final = UncertaintyModel(lake_displacement_m=1.42, systematic_displacement_m=3.13)
 """For networks, whose outlines nobody has calibrated on areas yet: together half a pixel of 10 m along the perimeter, one sigma
