@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cryosentinel_core.change.change_errors import ChangeErrors
+from cryosentinel_core.change.lake_history import LakesInYear
 from cryosentinel_core.change.noise_report import SIZE_CLASSES_HA
 from cryosentinel_core.change.pair_judgement import JudgedPair
 from cryosentinel_core.ground.regions import REGIONS
@@ -155,6 +156,15 @@ def _in_order(labels: set[str]) -> list[str]:
     return sorted(labels, key=key)
 
 
+def _own_variance(year: LakesInYear, common_m2: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(L,) m4: variance of each area that is the lake's own: its random part, and of the systematic one what a lake keeps in all years
+    and other lakes do not share.
+    """
+    systematic = year.systematic_m2**2
+    kept = systematic - common_m2**2
+    return np.asarray(year.random_m2**2 + np.where(kept > 1e-9 * systematic, kept, 0.0), dtype=np.float64)
+
+
 def _sums(
     pair: JudgedPair, members: NDArray[np.bool_], common_m: Mapping[int, float], common_change_m2: NDArray[np.float64]
 ) -> dict[str, Any]:
@@ -167,8 +177,9 @@ def _sums(
         found[f"n_{status}"] = int((compared & (moved == str(status))).sum())
     for name, year in (("from", pair.first), ("to", pair.second)):
         found[f"area_{name}_m2"] = float(year.area_m2[compared].sum())
-        found[f"area_{name}_sigma_random_m2"] = float(np.sqrt((year.random_m2[compared] ** 2).sum()))
-        found[f"area_{name}_sigma_common_m2"] = float(common_m.get(year.year, 0.0) * year.perimeter_m[compared].sum())
+        common_m2 = common_m.get(year.year, 0.0) * year.perimeter_m
+        found[f"area_{name}_sigma_random_m2"] = float(np.sqrt(_own_variance(year, common_m2)[compared].sum()))
+        found[f"area_{name}_sigma_common_m2"] = float(common_m2[compared].sum())
         found[f"unobserved_{name}_m2"] = float(year.area_m2[unseen].sum())
     found["change_m2"] = float(pair.change_m2[compared].sum())
     before = found["area_from_m2"]

@@ -30,6 +30,7 @@ def compare(
     *,
     stated: ShoreNoise | None = STATED,
     unseen_west_of: float = 0.0,
+    common: float = 3.0,
 ) -> ChangeTables:
     tables = {year: table(year, boxes) for year, boxes in years.items()}
     for number, one in enumerate(tables.values()):
@@ -46,7 +47,7 @@ def compare(
         settings=ChangeSettings(),
         observe_ground=see,
         errors=ChangeErrors(source=ErrorSource.FILE if stated else ErrorSource.SIMULATED, stated=stated),
-        common_m=dict.fromkeys(years, 3.0),
+        common_m=dict.fromkeys(years, common),
     )
     return compare_years(tables, matches, list[Key](keys), basis)
 
@@ -73,6 +74,20 @@ def test_random_parts_in_quadrature_common_ones_linear() -> None:
     measured = replace(STATED, centre_m=-0.5, centre_sigma_m=0.2, n_lakes=50)
     told = compare({2017: BOXES, 2023: GROWN}, stated=measured).totals.iloc[0]
     assert told["change_sigma_common_m2"] == pytest.approx(0.5 * shore)
+
+
+def test_what_a_lake_keeps_in_all_years_is_its_own() -> None:
+    """The tables' systematic part is 0.8 m of shore: with 0.5 m common to all, the rest in quadrature adds as random parts do."""
+    first = table(2017, BOXES)
+    own = first["area_sigma_random_m2"] ** 2 + (0.8**2 - 0.5**2) * first["perimeter_m"] ** 2
+    for common, wanted in (
+        (0.5, own),
+        (0.8, first["area_sigma_random_m2"] ** 2),
+        (3.0, first["area_sigma_random_m2"] ** 2),
+    ):
+        whole = compare({2017: BOXES, 2023: GROWN}, common=common).totals.iloc[0]
+        assert whole["area_from_sigma_random_m2"] == pytest.approx(np.sqrt(wanted.sum()), rel=1e-9)
+        assert whole["area_from_sigma_common_m2"] == pytest.approx(common * first["perimeter_m"].sum())
 
 
 def test_lakes_that_were_not_seen_stand_apart() -> None:
