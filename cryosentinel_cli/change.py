@@ -167,6 +167,7 @@ def change(
     if watch is not None:
         read_watched(watch)  # what cannot be read is told now, not after hours
     read_glaciers(glaciers)
+    from cryosentinel_core.engine.model_loading import find_weights
     from cryosentinel_core.io.workspace import Workspace
     from cryosentinel_core.workflows.change import change as run_change
     from cryosentinel_core.workflows.predict import predict as run_predict
@@ -176,6 +177,8 @@ def change(
         if fetching.dry_run:
             return fetch_and_tell(home, area, asked, fetching, console)
         console.note(area.as_text())
+        if checking is not None:
+            find_weights(checking)  # a model that is not there is told now, not after hours
         lakes = run_predict(home, area, asked, predicting, fetching, reporter=console)
         checked = (
             None if checking is None else run_predict(home, area, asked, checking, fetching, reporter=console).model

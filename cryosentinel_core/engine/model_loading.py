@@ -7,6 +7,7 @@ Neighbours: `dispatch` starts the workers.
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 from cryosentinel_core.errors import ModelError
@@ -34,10 +35,9 @@ def build_segmenter(settings: PredictSettings, reporter: Reporter | None = None)
         if settings.uncertainty and not has_spread(plugged):
             raise ModelError(f"{plugged.name} has no members whose logits could differ", "leave --uncertainty out")
         return plugged
-    from cryosentinel_core.io.weights.model_files import Computing, load_ensemble, load_segmenter, resolve_model
+    from cryosentinel_core.io.weights.model_files import Computing, load_ensemble, load_segmenter
 
-    names = (WATER_INDEX, *plugged_names())
-    paths = [resolve_model(model, names=names) for model in settings.models]
+    paths = find_weights(settings)
     how = Computing(
         device=settings.device,
         precision=settings.precision,
@@ -52,6 +52,23 @@ def build_segmenter(settings: PredictSettings, reporter: Reporter | None = None)
         calibrated = settings.threshold is None and settings.modalities is None
         return load_segmenter(paths[0], weights=settings.weights, calibrated=calibrated, reporter=reporter, **how)
     return load_ensemble(paths, weights=settings.weights, reporter=reporter, **how)
+
+
+def find_weights(settings: PredictSettings) -> list[Path]:
+    """The files of the weights that some settings name, downloaded where they lie in the hub; none for a model without weights.
+
+    Args:
+        settings: Of prediction.
+
+    Raises:
+        ModelError: If a file is not there, or the hub cannot be reached and the file is not in the cache.
+    """
+    from cryosentinel_core.io.weights.model_files import resolve_model
+
+    names = (WATER_INDEX, *plugged_names())
+    if len(settings.models) == 1 and settings.model in names:
+        return []
+    return [resolve_model(model, names=names) for model in settings.models]
 
 
 def decide_threshold(settings: PredictSettings, segmenter: Segmenter, reporter: Reporter) -> PredictSettings:

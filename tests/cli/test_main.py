@@ -307,6 +307,10 @@ def test_check_maps_the_years_with_another_model_too(tmp_path: Path, monkeypatch
     assert asked["check_model"] is None
     same = CliRunner().invoke(cli, [*plain, "--model", "water-index", "--check", "water-index"])
     assert (same.exit_code, "name another model" in same.output) == (2, True)
+    mapped.clear()
+    gone = CliRunner().invoke(cli, [*plain, "--check", "waterindex"])
+    assert "did you mean water-index?" in getattr(gone.exception, "hint", "")
+    assert not mapped, "told before anything is mapped"
     drawn = ["change", "--lakes", "2010=a.shp@30m", "--lakes", "2020=b.shp@30m", "--check", "water-index"]
     alone = CliRunner().invoke(cli, drawn)
     assert (alone.exit_code, "none is mapped" in alone.output) == (2, True)
